@@ -1,0 +1,92 @@
+"""Routes that carry chunks. `Backend` says what a route can do, `Batch` what it tells; one file a route beside this.
+
+Nothing here waits, retries or remembers: that is `run/`. Nothing here knows rows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Sequence
+    from pathlib import Path
+
+    from dfbatch.requests import Body
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """A batch as the server tells it; unknown fields are ignored, absent ones are liberal defaults."""
+
+    id: str
+    processing_status: str = "in_progress"
+    created_at: str = ""
+    expires_at: str = ""
+    ended_at: str | None = None
+    archived_at: str | None = None
+    cancel_initiated_at: str | None = None
+    request_counts: dict[str, int] = {}
+
+    @property
+    def ended(self) -> bool:
+        """Whether results can be had: `ended` alone is final."""
+        return self.processing_status == "ended"
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """A batch just created, and who it belongs to."""
+
+    batch: Batch
+    base_url: str
+    organization: str = ""
+    workspace: str = ""
+    request_id: str = ""
+
+
+class Backend(Protocol):
+    """A route. Errors are those of `dfbatch.errors`; nothing of the transport slips through."""
+
+    @property
+    def kind(self) -> str:
+        """`anthropic` or `local`."""
+
+    @property
+    def who(self) -> str:
+        """Who answers: part of what makes two requests equal."""
+
+    @property
+    def answered_by(self) -> str:
+        """What people are told where it is not Claude; empty for the real API."""
+
+    @property
+    def spends(self) -> bool:
+        """Whether answers cost money."""
+
+    @property
+    def recipe(self) -> dict[str, object]:
+        """How to make this backend again in another process: never a key."""
+
+    def ready(self, home: Path) -> None:
+        """Raise NoBackend or ModelMissing where it cannot work at all; `home` is where it may keep files."""
+
+    async def probe(self) -> None:
+        """Prove route, key and shape before the first create."""
+
+    async def submit(self, body: Body, betas: Sequence[str]) -> Accepted:
+        """Create a batch, once."""
+
+    async def poll(self, ids: Collection[str]) -> dict[str, Batch | None]:
+        """The state of these batches in as few calls as possible; None for one that is not (yet) there."""
+
+    def results(self, batch_id: str) -> AsyncIterator[bytes]:
+        """The raw results, in blocks."""
+
+    async def cancel(self, batch_id: str) -> Batch:
+        """Ask the server to stop."""
+
+    async def delete(self, batch_id: str) -> None:
+        """Remove an ended batch and its results from the server."""
+
+    async def close(self) -> None:
+        """Close connections."""

@@ -1,0 +1,258 @@
+"""The Message Batches API over HTTP, first hand. Translating faults is in `faults.py`; waiting is in `run/`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Literal, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from dfbatch.backends import Accepted, Batch
+from dfbatch.backends.faults import check, not_the_api, translated
+from dfbatch.errors import Ambiguous, NoBackend, NotFound, NotTheApi, OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+    from pathlib import Path
+
+    import httpx
+
+    from dfbatch.requests import Body
+
+API = "https://api.anthropic.com"
+VERSION = "2023-06-01"
+VERSIONS = ("2023-06-01", "2026-10-21")
+_ROUTE = "/v1/messages/batches"
+_PAGE = 1000  # batches a list call may return (SDK 2.12, November 2026)
+_BLOCK = 1 << 18
+_CREATE_TIMEOUT = 600.0  # seconds to wait for the reply to a create: giving up early makes it ambiguous
+
+Auth = Literal["x-api-key", "bearer"]
+_Shape = TypeVar("_Shape", bound=msgspec.Struct)
+
+
+class _Page(msgspec.Struct):
+    data: list[Batch]
+    has_more: bool = False
+    last_id: str | None = None
+
+
+class Anthropic:
+    """The Anthropic API, or anything that speaks it at `base_url`.
+
+    Key, token and address are read like the official SDK reads them, when they are not given: `ANTHROPIC_API_KEY`,
+    `ANTHROPIC_AUTH_TOKEN`, `ANTHROPIC_BASE_URL`. The key stays in this object: it is in no repr, file or message.
+
+    >>> Anthropic(api_key="k", base_url="http://127.0.0.1:8000")
+    Anthropic(base_url='http://127.0.0.1:8000')
+    """
+
+    kind = "anthropic"
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = None,
+        auth_token: str | None = None,
+        base_url: str | None = None,
+        auth: Auth = "x-api-key",
+        version: str = VERSION,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        if auth not in ("x-api-key", "bearer"):
+            raise OptionError(f"auth={auth!r}", hint='auth="x-api-key" or auth="bearer"')
+        if version not in VERSIONS:
+            raise OptionError(f"version={version!r}", hint="one of " + ", ".join(VERSIONS))
+        key = api_key or ("" if auth_token else os.environ.get("ANTHROPIC_API_KEY", ""))
+        token = auth_token or ("" if key else os.environ.get("ANTHROPIC_AUTH_TOKEN", ""))
+        self.base_url = (base_url or os.environ.get("ANTHROPIC_BASE_URL") or API).rstrip("/")
+        self.version = version
+        self._auth: Auth = auth
+        self._secret = _secret(key, token, auth)
+        self._headers = dict(headers or {})
+        self._client: httpx.AsyncClient | None = None
+        self._emulated = ""
+        self._trust_env = True  # proxies and CA files as httpx reads them
+        self.organization = self.workspace = ""
+
+    def __repr__(self) -> str:
+        """The address, never the key."""
+        return f"{type(self).__name__}(base_url={self.base_url!r})"
+
+    @property
+    def who(self) -> str:
+        """Backend, origin and API version: answers of one are not answers of another."""
+        return f"anthropic {self.base_url} {self.version}"
+
+    @property
+    def answered_by(self) -> str:
+        """Set when an emulator is found to answer at this address."""
+        return f"{self._emulated}, not Claude" if self._emulated else ""
+
+    @property
+    def spends(self) -> bool:
+        """An emulator bills nobody."""
+        return not self._emulated
+
+    @property
+    def recipe(self) -> dict[str, object]:
+        """Address, version and style of authentication; the key comes from the environment again."""
+        return {"kind": self.kind, "base_url": self.base_url, "version": self.version, "auth": self._auth}
+
+    def ready(self, home: Path) -> None:  # noqa: ARG002 - this route keeps no files
+        """A key must be at hand."""
+        if not self._secret:
+            raise NoBackend(
+                "no API key: neither ANTHROPIC_API_KEY nor ANTHROPIC_AUTH_TOKEN is set, and no backend was named",
+                "nothing was sent",
+                hint='set ANTHROPIC_API_KEY to ask Claude, or pass backend="local" for a small model on this machine',
+            )
+
+    async def probe(self) -> None:
+        """One list call proves route, key and shape."""
+        response = await self._call("GET", f"{_ROUTE}?limit=1")
+        self._shape(response, _Page)
+
+    async def submit(self, body: Body, betas: Sequence[str]) -> Accepted:
+        """Post the body from its spool, on a connection of its own; never repeated by the transport."""
+        source = _Handed(body)
+        headers = {"content-type": "application/json", "content-length": str(body.length)}
+        if betas:
+            headers["anthropic-beta"] = ",".join(betas)
+        async with self._new_client(timeout=_CREATE_TIMEOUT) as client:
+            with translated(self.base_url, all_sent=lambda: source.done):
+                response = await client.post(_ROUTE, content=source.blocks(), headers=headers)
+        check(response, creating=True)
+        self._note(response)
+        try:
+            batch = self._shape(response, Batch)
+        except NotTheApi as error:
+            raise Ambiguous(str(error), "something accepted the chunk, and it may have been the API") from error
+        return Accepted(
+            batch=batch,
+            base_url=self.base_url,
+            organization=self.organization,
+            workspace=self.workspace,
+            request_id=response.headers.get("request-id", ""),
+        )
+
+    async def poll(self, ids: Collection[str]) -> dict[str, Batch | None]:
+        """One batch is retrieved; several are found in the list, newest first; stragglers are retrieved."""
+        found: dict[str, Batch | None] = {}
+        if len(ids) > 1:
+            found = dict(await self._listed(ids))
+        for batch_id in ids:
+            if batch_id not in found:
+                found[batch_id] = await self._retrieve(batch_id)
+        return found
+
+    async def _listed(self, ids: Collection[str]) -> dict[str, Batch]:
+        """The first page of the list: thousands of strangers' batches are not paged through for one of ours."""
+        limit = min(_PAGE, 20 + 2 * len(ids))
+        page = self._shape(await self._call("GET", f"{_ROUTE}?limit={limit}"), _Page)
+        return {batch.id: batch for batch in page.data if batch.id in ids}
+
+    async def _retrieve(self, batch_id: str) -> Batch | None:
+        try:
+            return self._shape(await self._call("GET", _path(batch_id)), Batch)
+        except NotFound:
+            return None
+
+    async def results(self, batch_id: str) -> AsyncIterator[bytes]:
+        """The results from our own base URL: `results_url` may point anywhere, and the key would go along."""
+        client = self._shared_client()
+        with translated(self.base_url):
+            async with client.stream("GET", f"{_path(batch_id)}/results") as response:
+                if not response.is_success:
+                    await response.aread()
+                check(response)
+                async for block in response.aiter_bytes(_BLOCK):
+                    yield block
+
+    async def cancel(self, batch_id: str) -> Batch:
+        """Repeating it changes nothing."""
+        return self._shape(await self._call("POST", f"{_path(batch_id)}/cancel"), Batch)
+
+    async def delete(self, batch_id: str) -> None:
+        """Remove an ended batch; one that is gone already is fine."""
+        try:
+            await self._call("DELETE", _path(batch_id))
+        except NotFound:
+            return
+
+    async def close(self) -> None:
+        """Close the connections of this loop."""
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    async def _call(self, method: str, path: str) -> httpx.Response:
+        with translated(self.base_url):
+            response = await self._shared_client().request(method, path)
+        check(response)
+        self._note(response)
+        return response
+
+    def _note(self, response: httpx.Response) -> None:
+        self.organization = response.headers.get("anthropic-organization-id", self.organization)
+        self.workspace = response.headers.get("anthropic-workspace-id", self.workspace)
+        self._emulated = response.headers.get("x-emulator-engine", self._emulated)
+
+    def _shape(self, response: httpx.Response, shape: type[_Shape]) -> _Shape:
+        try:
+            return msgspec.json.decode(response.content, type=shape)
+        except msgspec.MsgspecError as error:
+            raise not_the_api(response) from error
+
+    def _shared_client(self) -> httpx.AsyncClient:
+        if self._client is None:
+            self._client = self._new_client(timeout=60.0)
+        return self._client
+
+    def _new_client(self, *, timeout: float) -> httpx.AsyncClient:
+        import httpx
+
+        from dfbatch import __version__
+
+        headers = {
+            **self._headers,
+            **self._secret,
+            "anthropic-version": self.version,
+            "user-agent": f"dfbatch/{__version__}",
+        }
+        return httpx.AsyncClient(
+            base_url=self.base_url,
+            headers=headers,
+            timeout=httpx.Timeout(timeout, connect=10.0),
+            follow_redirects=False,
+        )
+
+
+class _Handed:
+    """A body that knows whether its last byte was handed over."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self.done = False
+
+    async def blocks(self) -> AsyncIterator[bytes]:
+        held: bytes | None = None
+        for block in self._body:
+            if held is not None:
+                yield held
+            held = block
+        self.done = True  # said before the last block leaves: in doubt, in doubt
+        if held is not None:
+            yield held
+
+
+def _secret(key: str, token: str, auth: Auth) -> dict[str, str]:
+    if key and auth == "x-api-key":
+        return {"x-api-key": key}
+    value = key or token
+    return {"authorization": f"Bearer {value}"} if value else {}
+
+
+def _path(batch_id: str) -> str:
+    return f"{_ROUTE}/{quote(batch_id, safe='')}"

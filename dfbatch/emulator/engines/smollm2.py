@@ -1,0 +1,158 @@
+"""Answers from a real language model running here: SmolLM2-135M-Instruct, or any GGUF file, through llama.cpp.
+
+It answers text, in several turns, free or within a JSON schema. What it cannot do (tools it would have to call, pages,
+pictures) it says in an errored line. Temperature 0; token counts are the model's own.
+Not here: where the weights lie (weights.py).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from functools import cache
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from dfbatch.emulator import weights
+from dfbatch.emulator.answers import Answer, text_block
+from dfbatch.emulator.errors import ApiError, invalid
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dfbatch.emulator.asks import Ask
+
+# llama.cpp's own JSON grammar lets the model spend tokens on white space (40 of them seen where 21 do); llguidance, which
+# it is built with, can be told not to.
+_LLGUIDANCE = "%llguidance {}\nstart: %json "
+_COMPACT = {"x-guidance": {"whitespace_flexible": False}}
+_STOPS = {"stop": "end_turn", "length": "max_tokens"}
+
+
+class ModelEngine:
+    """Loads on the first answer. One request at a time; llama.cpp reuses the prefix it shares with the last one."""
+
+    instant = False
+
+    def __init__(self, path: Path | None, *, name: str | None = None, seed: int = 0, context: int = 4096) -> None:
+        found = path or weights.find()
+        if found is None or not found.is_file():
+            raise FileNotFoundError(f"no model weights at {found or weights.PACKAGE}. Hint: {weights.HINT}")
+        self.name = name or ("smollm2" if path is None else found.stem)
+        self._path = found
+        self._seed = seed
+        self._context = context
+        self._digest: str | None = None
+        self._server: Any = None
+        self._lock = threading.Lock()
+
+    @property
+    def model_digest(self) -> str:
+        """sha256 of the weights: who answers is part of an answer's identity."""
+        if self._digest is None:
+            running = sha256()
+            with self._path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    running.update(block)
+            self._digest = running.hexdigest()
+        return self._digest
+
+    def answer(self, ask: Ask) -> Answer:
+        question = _question(ask, self._seed)
+        with self._lock:
+            reply = self._ask(question)
+        if "error" in reply:
+            raise invalid(str(reply["error"].get("message", reply["error"])))
+        return _answer(reply)
+
+    def close(self) -> None:
+        with self._lock:
+            self._server = None
+
+    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        try:
+            if self._server is None:
+                self._server = _load(self._path, self._context)
+            reply: dict[str, Any] = self._server.handle_chat_completions(question)
+        except (ValueError, RuntimeError) as error:  # a schema its grammar cannot express, among others
+            raise invalid(str(error)) from error
+        return reply
+
+
+def _load(path: Path, context: int) -> Any:
+    import xllamacpp
+
+    settings = xllamacpp.CommonParams()
+    settings.model.path = str(path)
+    settings.n_ctx = context  # per slot n_ctx / n_parallel, hence one slot
+    settings.n_parallel = 1
+    settings.warmup = False
+    settings.verbosity = -1
+    threads = max(1, (os.cpu_count() or 2) - 1)  # its threads spin: leave one core free, or everything stalls
+    settings.cpuparams.n_threads = threads
+    settings.cpuparams_batch.n_threads = threads
+    return xllamacpp.Server(settings)
+
+
+def _question(ask: Ask, seed: int) -> dict[str, Any]:
+    params = ask.setting.params
+    if params.get("tools") and (params.get("tool_choice") or {"type": "auto"})["type"] in {"any", "tool"}:
+        raise ApiError("this local model cannot call tools", kind="invalid_request_error")
+    turns = [{"role": "system", "content": _text(params["system"])}] if params.get("system") else []
+    turns += [{"role": message["role"], "content": _text(message["content"])} for message in ask.messages]
+    question: dict[str, Any] = {
+        "messages": turns,
+        "max_tokens": ask.max_tokens,
+        "temperature": 0,
+        "seed": seed,
+        "stop": params.get("stop_sequences") or [],
+    }
+    if ask.schema is not None:
+        question |= _form(ask.schema)
+    return question
+
+
+def _form(schema: dict[str, Any]) -> dict[str, Any]:
+    """How llama.cpp is held to a schema: a compact grammar, or its own where it is built without llguidance."""
+    if not _has_llguidance():
+        named = {"name": "answer", "schema": schema, "strict": True}
+        return {"response_format": {"type": "json_schema", "json_schema": named}}
+    return {"grammar": _LLGUIDANCE + msgspec.json.encode({**_COMPACT, **schema}).decode()}
+
+
+@cache
+def _has_llguidance() -> bool:
+    import xllamacpp
+
+    return str(xllamacpp.json_schema_to_grammar('{"type":"null"}')).startswith("%llguidance")
+
+
+def _text(content: Any) -> str:
+    """Plain text of a string or of blocks; other blocks are beyond this model."""
+    if isinstance(content, str):
+        return content
+    parts = []
+    for block in content:
+        if block["type"] == "text":
+            parts.append(block["text"])
+        elif block["type"] == "tool_result":
+            parts.append(_text(block.get("content") or ""))
+        elif block["type"] == "document" and block["source"]["type"] == "text":
+            parts.append(block["source"]["data"])
+        elif block["type"] not in {"thinking", "redacted_thinking"}:
+            raise invalid(f"this local model reads text only, not {block['type']} blocks")
+    return "\n".join(parts)
+
+
+def _answer(reply: dict[str, Any]) -> Answer:
+    choice, usage = reply["choices"][0], reply["usage"]
+    text = choice["message"].get("content") or ""
+    reason = _STOPS.get(choice.get("finish_reason"), "end_turn")
+    return Answer(
+        [text_block(text)] if text else [],
+        reason,
+        input_tokens=int(usage["prompt_tokens"]),
+        output_tokens=int(usage["completion_tokens"]),
+    )

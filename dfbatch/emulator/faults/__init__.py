@@ -1,0 +1,180 @@
+"""What can be made to go wrong, on demand and seeded: one Fault, the table of kinds, and the set that is armed.
+
+    wire     before or around a call: statuses, resets, lost replies, slow bodies
+    stream   in the bytes of a results download
+    spoiled  in an answer: refusals, cut answers, broken JSON
+
+A fault is written `name`, `name@route` or `name@route:key=value,key=value`. Keys of every fault: `p` (share of calls it
+hits, default all), `times` (at most so often), `after` (leaves the first so many alone).
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dfbatch.emulator.faults import spoiled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dfbatch.emulator.answers import Answer
+    from dfbatch.emulator.asks import Ask
+
+BATCH_ROUTES = ("create", "retrieve", "list", "cancel", "delete", "results")
+ROUTES = (*BATCH_ROUTES, "messages", "count_tokens", "models", "model")
+
+# name -> (where it strikes, route unless one is named, keys of its own with their defaults)
+KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    **{str(status): ("wire", "*", {}) for status in (400, 401, 402, 403, 404, 408, 409, 413, 500, 503, 504)},
+    "429": ("wire", "*", {"retry_after": 1.0}),
+    "429_bare": ("wire", "*", {}),
+    "spend_limit": ("wire", "create", {}),
+    "502": ("wire", "*", {}),
+    "529": ("wire", "*", {}),
+    "html": ("wire", "*", {}),
+    "redirect": ("wire", "*", {"to": "http://127.0.0.1:9/elsewhere"}),
+    "reset": ("wire", "*", {}),
+    "refuse": ("wire", "*", {"seconds": 1.0}),
+    "slow": ("wire", "*", {"seconds": 1.0}),
+    "lost_reply": ("wire", "create", {"how": "reset"}),
+    "404_after_create": ("young", "*", {"seconds": 2.0}),
+    "404_after_end": ("ended", "*", {"seconds": 2.0}),
+    "deleted": ("life", "retrieve", {}),
+    "never_ends": ("life", "create", {}),
+    "stuck_canceling": ("life", "cancel", {}),
+    "foreign_results_url": ("shape", "*", {"to": "http://127.0.0.2:9"}),
+    "truncated": ("stream", "results", {"share": 0.5}),
+    "blank_lines": ("stream", "results", {"every": 3}),
+    "crlf": ("stream", "results", {}),
+    "duplicate_lines": ("stream", "results", {"every": 3}),
+    "missing_lines": ("stream", "results", {"every": 3}),
+    "foreign_ids": ("stream", "results", {"every": 3}),
+    "unknown_type": ("stream", "results", {"every": 3}),
+    "no_content_type": ("stream", "results", {}),
+    "refusal": ("answer", "answer", {"category": "general_harms"}),
+    "max_tokens": ("answer", "answer", {}),
+    "invalid_json": ("answer", "answer", {}),
+    "enum_case": ("answer", "answer", {}),
+    "errored": ("answer", "answer", {"kind": "api_error"}),
+}
+
+
+@dataclass(slots=True)
+class Fault:
+    """One thing that goes wrong; `fired` counts how often it has."""
+
+    name: str
+    route: str
+    p: float = 1.0
+    times: int | None = None
+    after: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+    fired: int = 0
+    seen: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Fault:
+        """From `name@route:key=value,…`."""
+        head, _, tail = text.partition(":")
+        name, _, route = head.partition("@")
+        if name not in KINDS:
+            raise ValueError(f"unknown fault {name!r}. Known are {', '.join(KINDS)}")
+        _where, default_route, options = KINDS[name]
+        if route and route not in {*ROUTES, "*"}:
+            raise ValueError(f"unknown route {route!r} in fault {text!r}. Known are {', '.join(ROUTES)} and *")
+        fault = cls(name, route or default_route, options=dict(options))
+        for pair in filter(None, tail.split(",")):
+            fault._set(*pair.split("=", 1), text=text)
+        return fault
+
+    @property
+    def where(self) -> str:
+        return KINDS[self.name][0]
+
+    def _set(self, key: str, value: str = "", *, text: str) -> None:
+        try:
+            if key == "p":
+                self.p = float(value)
+            elif key == "times":
+                self.times = int(value)
+            elif key == "after":
+                self.after = int(value)
+            elif key in self.options:
+                self.options[key] = type(self.options[key])(value)
+            else:
+                raise ValueError(key)
+        except ValueError as error:
+            known = ", ".join(["p", "times", "after", *self.options])
+            raise ValueError(f"cannot read {key}={value!r} in fault {text!r}. Keys are {known}") from error
+
+    def told(self) -> dict[str, Any]:
+        """For `/_emulator/faults`."""
+        return {"name": self.name, "route": self.route, "p": self.p, "times": self.times, "after": self.after} | {
+            "options": self.options,
+            "seen": self.seen,
+            "fired": self.fired,
+        }
+
+
+class Faults:
+    """The faults that are armed. Each draws from a stream of its own, seeded by place and name."""
+
+    def __init__(self, faults: Iterable[Fault | str] = (), *, seed: int = 0) -> None:
+        self._seed = seed
+        self._lock = threading.Lock()
+        self._armed: list[tuple[Fault, random.Random]] = []
+        self.arm(faults)
+
+    def arm(self, faults: Iterable[Fault | str], *, replace: bool = False) -> None:
+        parsed = [fault if isinstance(fault, Fault) else Fault.parse(fault) for fault in faults]
+        with self._lock:
+            kept = [] if replace else self._armed
+            self._armed = [*kept, *((fault, self._stream(row, fault)) for row, fault in enumerate(parsed, len(kept)))]
+
+    def told(self) -> list[dict[str, Any]]:
+        return [fault.told() for fault, _stream in self._armed]
+
+    def strike(self, where: str, route: str) -> Fault | None:
+        """The first armed fault of this place and route whose turn it is."""
+        if not self._armed:
+            return None
+        with self._lock:
+            for fault, stream in self._armed:
+                if fault.where == where and fault.route in {route, "*"} and self._turn(fault, stream.random()):
+                    return fault
+        return None
+
+    def strikes(self, where: str, route: str) -> list[Fault]:
+        """All whose turn it is: faults of a stream add up."""
+        with self._lock:
+            return [
+                fault
+                for fault, stream in self._armed
+                if fault.where == where and fault.route in {route, "*"} and self._turn(fault, stream.random())
+            ]
+
+    def spoil(self, answer: Answer, ask: Ask, custom_id: str) -> Answer:
+        """The answer as the armed faults leave it; an errored line is raised."""
+        if not self._armed:
+            return answer
+        with self._lock:
+            for row, (fault, _stream) in enumerate(self._armed):
+                if fault.where != "answer":
+                    continue
+                share = random.Random(f"{self._seed} {row} {fault.name} {custom_id} {ask.digest.hex()}").random()  # noqa: S311
+                if self._turn(fault, share):
+                    answer = spoiled.SPOILERS[fault.name](answer, ask, fault.options)
+        return answer
+
+    def _turn(self, fault: Fault, share: float) -> bool:
+        fault.seen += 1
+        if fault.seen <= fault.after or (fault.times is not None and fault.fired >= fault.times) or share >= fault.p:
+            return False
+        fault.fired += 1
+        return True
+
+    def _stream(self, row: int, fault: Fault) -> random.Random:
+        return random.Random(f"{self._seed} {row} {fault.name}")  # noqa: S311

@@ -1,0 +1,159 @@
+"""The thread that has accepted requests answered, batch after batch, line after line.
+
+Lines are written in answering order together with their records, so that a killed emulator goes on after the last
+whole line. When a batch's answers count as done is the timetable's affair (life.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from dfbatch.emulator import lines, records
+from dfbatch.emulator.answers import fitted
+from dfbatch.emulator.asks import Asks, Terms
+from dfbatch.emulator.envelope import ENTRY
+from dfbatch.emulator.errors import ApiError
+from dfbatch.emulator.folder import private_open
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from numpy.typing import NDArray
+
+    from dfbatch.emulator.caching import PromptCache
+    from dfbatch.emulator.engines import Engine
+    from dfbatch.emulator.faults import Faults
+    from dfbatch.emulator.folder import BatchFolder
+    from dfbatch.emulator.life import Life
+    from dfbatch.emulator.records import Row
+    from dfbatch.emulator.schedule import Timetable
+    from dfbatch.emulator.store import Batch
+
+_BLOCK = 256
+log = logging.getLogger("dfbatch.emulator")
+
+
+class Processor:
+    """Answers what Life holds open, on a thread of its own, until stopped."""
+
+    def __init__(self, life: Life, engine: Engine, cache: PromptCache, faults: Faults) -> None:
+        self._life = life
+        self._engine = engine
+        self._cache = cache
+        self._faults = faults
+        self._asks = Asks()
+        self._thread = threading.Thread(target=self._run, name="emulator-processor", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self) -> None:
+        """After `Life.stop`: waits for the block under way."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (batch := self._life.next_open()) is not None:
+            try:
+                self._answer(batch)
+            except Exception:
+                log.exception("batch %s cannot be processed", batch.id)
+                self._life.close(batch.id)
+
+    def _answer(self, batch: Batch) -> None:
+        folder = self._life.folder.batch(batch.id)
+        work = _Work.open(self._life, batch, folder)
+        terms = Terms(batch.version, batch=True, betas=tuple(batch.betas), profile=batch.profile)
+        with (
+            folder.body.open("rb") as body,
+            private_open(folder.lines, "ab") as out,
+            private_open(folder.records, "ab") as ledger,
+        ):
+            at = work.done
+            while at < work.total and self._life.wants_more(batch.id, at):
+                step = _BLOCK if self._engine.instant else 1
+                block = range(at, min(at + step, work.total))
+                rows = [self._line(batch, work, position, terms, body, out) for position in block]
+                out.flush()
+                ledger.write(records.packed(rows))
+                ledger.flush()
+                at = block.stop
+                self._life.note_answered(batch.id, at)
+        if at >= work.total or not self._life.wants_more(batch.id, at):
+            if not self._life.stopping:
+                self._life.close(batch.id)
+
+    def _line(self, batch: Batch, work: _Work, position: int, terms: Terms, body: BinaryIO, out: BinaryIO) -> Row:
+        offset, length, name = work.entries[work.order[position]].item()
+        custom_id = name.decode()
+        body.seek(offset)
+        try:
+            ask = self._asks.read(body.read(length), terms)
+            answer = self._faults.spoil(fitted(self._engine.answer(ask), ask), ask, custom_id)
+            start, finish = work.times(position)
+            salt = batch.id.encode() + name
+            cached = self._cache.bill(ask, pool=f"{batch.workspace} batch", start=start, finish=finish, salt=salt)
+            line = lines.succeeded(custom_id, ask, answer, cached)
+            row = lines.paid_row(work.end, len(line), ask, answer, cached)
+        except ApiError as error:
+            line = lines.errored(custom_id, error)
+            row = lines.free_row(work.end, len(line))
+        except Exception as error:
+            log.exception("a request of batch %s failed in the emulator", batch.id)
+            line = lines.errored(custom_id, ApiError(f"Internal server error: {type(error).__name__}", status=500))
+            row = lines.free_row(work.end, len(line))
+        out.write(line)
+        work.end += len(line)
+        return row
+
+
+class _Work:
+    """What one batch's answering needs at hand."""
+
+    def __init__(self, batch: Batch, entries: NDArray[np.void], order: NDArray[np.int64], table: Timetable) -> None:
+        self.entries = entries
+        self.order = order
+        self.total = len(entries)
+        self.done = 0
+        self.end = 0  # size of the lines written
+        self._created = batch.created_at
+        self._table = table
+
+    @classmethod
+    def open(cls, life: Life, batch: Batch, folder: BatchFolder) -> _Work:
+        work = cls(batch, np.fromfile(folder.index, ENTRY), life.order(batch), life.timetable(batch))
+        torn = recover(folder)
+        work.done, work.end = torn.lines, torn.bytes
+        return work
+
+    def times(self, position: int) -> tuple[int, int]:
+        return (
+            self._created + int(self._table.starts[position]),
+            self._created + int(self._table.finishes[position]),
+        )
+
+
+class _Whole(NamedTuple):
+    lines: int
+    bytes: int
+
+
+def recover(folder: BatchFolder) -> _Whole:
+    """Cut both files of an interrupted batch back to the last line that is whole in both."""
+    known = records.load(folder.records)
+    size = folder.lines.stat().st_size if folder.lines.exists() else 0
+    whole = int(np.searchsorted(known["offset"] + known["length"], size, side="right"))
+    end = int(known[whole - 1]["offset"] + known[whole - 1]["length"]) if whole else 0
+    for path, length in ((folder.records, whole * records.RECORD.itemsize), (folder.lines, end)):
+        if path.exists():
+            _cut(path, length)
+    return _Whole(whole, end)
+
+
+def _cut(path: Path, length: int) -> None:
+    with path.open("r+b") as file:
+        file.truncate(length)

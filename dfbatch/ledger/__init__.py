@@ -1,0 +1,271 @@
+"""What happened, durably: SQLite for runs, chunks and batches, plain files beside it for bodies and results.
+
+Every method that changes something is one transaction. What to do next is not decided here (`run/`), nor how a
+result reads (`results.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from dfbatch.errors import NoSuchRun
+from dfbatch.kinds import Kind
+from dfbatch.ledger.files import private_folder, translated
+from dfbatch.ledger.lock import Lock
+from dfbatch.ledger.migrations import migrate
+from dfbatch.ledger.records import BatchRecord, ChunkRecord, RunRecord, Spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+ROW = np.dtype([("request", "<i8"), ("content", "S16"), ("why", "u1")])  # one line of a run's rows file
+
+_PATIENCE = 120.0  # seconds to wait for another process's transaction
+
+
+def home() -> Path:
+    """Where the ledger lives: `DFBATCH_HOME`, else the platform's folder for a user's data."""
+    named = os.environ.get("DFBATCH_HOME")
+    if named:
+        return Path(named).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("dfbatch", appauthor=False))
+
+
+class Ledger:
+    """One folder's memory of runs; any number of processes may have it open.
+
+    >>> Ledger(home()).runs()  # doctest: +SKIP
+    []
+    """
+
+    def __init__(self, folder: Path, *, now: Callable[[], float] = time.time) -> None:
+        self.folder = private_folder(folder)
+        self._now = now
+        self._guard = threading.RLock()
+        place = folder / "ledger.sqlite"
+        with translated(place):
+            place.touch(mode=0o600)
+        try:
+            self._link = sqlite3.connect(
+                place, timeout=_PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=64
+            )
+            self._link.row_factory = sqlite3.Row
+            self._link.execute("PRAGMA journal_mode=WAL")
+            self._link.execute("PRAGMA synchronous=FULL")
+            migrate(self._link, str(folder))
+        except sqlite3.Error as error:
+            with translated(place):
+                raise OSError(str(error)) from error
+
+    def close(self) -> None:
+        """Close the database; files need no closing."""
+        with self._guard:
+            self._link.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, and nobody else writes meanwhile."""
+        with self._guard, self._translated():
+            self._link.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._link.execute("ROLLBACK")
+                raise
+            self._link.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            full = "full" in str(error)
+            with translated(self.folder / "ledger.sqlite"):
+                raise OSError(28 if full else 5, str(error)) from error
+
+    def _all(self, query: str, *values: object) -> list[sqlite3.Row]:
+        with self._guard, self._translated():
+            return self._link.execute(query, values).fetchall()
+
+    def _insert(self, table: str, record: dict[str, Any], *, replace: bool = False) -> None:
+        names, marks = ", ".join(record), ", ".join("?" * len(record))
+        verb = "INSERT OR REPLACE" if replace else "INSERT"
+        self._link.execute(f"{verb} INTO {table} ({names}) VALUES ({marks})", tuple(record.values()))
+
+    # ------------------------------------------------------------------ runs
+
+    def begin(
+        self, run: RunRecord, chunks: Sequence[ChunkRecord], borrowed: Iterable[str], *, unless_changed: int
+    ) -> bool:
+        """Write a run, its chunks and the chunks of others it draws on: its claims.
+
+        False, and nothing written, where chunks with the same shared part came since `unless_changed` was read.
+        """
+        with self.transaction():
+            if self.claims_version(run.shared) != unless_changed:
+                return False
+            if not self._all("SELECT 1 FROM runs WHERE id = ?", run.id):
+                record = {field.name: getattr(run, field.name) for field in dataclasses.fields(run)}
+                self._insert("runs", record | {"spec": msgspec.json.encode(run.spec)})
+            for chunk in chunks:
+                self._insert("chunks", dataclasses.asdict(chunk) | {"changed": self._now()})
+            for chunk_id in [*(chunk.id for chunk in chunks), *borrowed]:
+                self._insert("uses", {"run": run.id, "chunk": chunk_id}, replace=True)
+            return True
+
+    def run(self, run_id: str) -> RunRecord:
+        """A run by its id, or by the beginning of it."""
+        found = self._all("SELECT * FROM runs WHERE id = ?", run_id) or self._all(
+            "SELECT * FROM runs WHERE substr(id, 1, length(?1)) = ?1 AND length(?1) >= 4", run_id
+        )
+        if len(found) != 1:
+            recent = ", ".join(record.id for record in self.runs()[:5]) or "none"
+            raise NoSuchRun(
+                f"no run {run_id!r} in the ledger", f"newest runs: {recent}", hint="dfbatch.runs() lists them all"
+            )
+        return _run(found[0])
+
+    def runs(self) -> list[RunRecord]:
+        """All runs, newest first."""
+        return [_run(row) for row in self._all("SELECT * FROM runs ORDER BY created DESC, rowid DESC")]
+
+    def say(self, run_id: str, status: str, message: str = "") -> None:
+        """Note where a run stands."""
+        with self.transaction():
+            self._link.execute("UPDATE runs SET status = ?, message = ? WHERE id = ?", (status, message, run_id))
+
+    def last_change(self, run_id: str) -> float:
+        """When the run or one of its chunks last changed, seconds since 1970."""
+        rows = self._all(
+            "SELECT max(r.created, coalesce(max(c.changed), 0)) AS at FROM runs r LEFT JOIN chunks c ON c.run = r.id"
+            " WHERE r.id = ?",
+            run_id,
+        )
+        return float(rows[0]["at"])
+
+    def forget(self, run_id: str) -> list[str]:
+        """Remove a run and the chunks that no other run draws on; returns those chunks' ids, for their files."""
+        with self.transaction():
+            self._link.execute("DELETE FROM written WHERE run = ?", (run_id,))
+            self._link.execute("DELETE FROM uses WHERE run = ?", (run_id,))
+            own = self._all("SELECT id FROM chunks WHERE run = ? AND id NOT IN (SELECT chunk FROM uses)", run_id)
+            gone = [row["id"] for row in own]
+            for chunk in gone:
+                self._link.execute("DELETE FROM batches WHERE chunk = ?", (chunk,))
+                self._link.execute("DELETE FROM chunks WHERE id = ?", (chunk,))
+            if not self._all("SELECT 1 FROM chunks WHERE run = ?", run_id):
+                self._link.execute("DELETE FROM runs WHERE id = ?", (run_id,))
+            return gone
+
+    # ---------------------------------------------------------------- chunks
+
+    def chunks(self, run_id: str) -> list[ChunkRecord]:
+        """The chunks a run draws on, borrowed ones first, then its own, oldest first."""
+        return [
+            _chunk(row)
+            for row in self._all(
+                "SELECT c.* FROM chunks c JOIN uses u ON u.chunk = c.id WHERE u.run = ?1 ORDER BY c.run = ?1, c.seq",
+                run_id,
+            )
+        ]
+
+    def chunk(self, chunk_id: str) -> ChunkRecord:
+        """One chunk."""
+        return _chunk(self._all("SELECT * FROM chunks WHERE id = ?", chunk_id)[0])
+
+    def claims(self, shared: str) -> list[ChunkRecord]:
+        """All chunks whose requests have this shared part, oldest first."""
+        return [_chunk(row) for row in self._all("SELECT * FROM chunks WHERE shared = ? ORDER BY seq", shared)]
+
+    def claims_version(self, shared: str) -> int:
+        """A number that changes whenever a chunk with this shared part is added."""
+        rows = self._all("SELECT coalesce(max(seq), 0) AS newest FROM chunks WHERE shared = ?", shared)
+        return int(rows[0]["newest"])
+
+    def next_ordinal(self, run_id: str) -> int:
+        """The ordinal of the next chunk of a run."""
+        rows = self._all("SELECT coalesce(max(ordinal), -1) + 1 AS next FROM chunks WHERE run = ?", run_id)
+        return int(rows[0]["next"])
+
+    def move(self, chunk_id: str, state: str, *, only_from: Sequence[str] = (), error: str = "") -> bool:
+        """Put a chunk into a state; with `only_from`, only where it is in one of those now."""
+        with self.transaction():
+            allowed = f" AND state IN ({', '.join('?' * len(only_from))})" if only_from else ""
+            moved = self._link.execute(
+                f"UPDATE chunks SET state = ?, error = ?, changed = ? WHERE id = ?{allowed}",  # noqa: S608 - marks only
+                (state, error, self._now(), chunk_id, *only_from),
+            )
+            return moved.rowcount == 1
+
+    def accept(self, batch: BatchRecord, state: str) -> None:
+        """The server took the chunk: its batch and its state in one transaction."""
+        with self.transaction():
+            self._insert("batches", dataclasses.asdict(batch), replace=True)
+            self._link.execute(
+                "UPDATE chunks SET state = ?, error = '', changed = ? WHERE id = ?", (state, self._now(), batch.chunk)
+            )
+
+    def batch(self, chunk_id: str) -> BatchRecord | None:
+        """The batch that the server made of a chunk."""
+        found = self._all("SELECT * FROM batches WHERE chunk = ?", chunk_id)
+        return BatchRecord(**dict(found[0])) if found else None
+
+    def update_batch(self, chunk_id: str, *, status: str, ended_at: str) -> None:
+        """Note what polling told."""
+        with self.transaction():
+            self._link.execute(
+                "UPDATE batches SET status = ?, ended_at = ? WHERE chunk = ?", (status, ended_at, chunk_id)
+            )
+
+    # --------------------------------------------------------------- columns
+
+    def wrote(self, run_id: str, name: str, kind: Kind) -> None:
+        """Note that a run's answers were laid onto a frame under this name."""
+        with self.transaction():
+            record = {"run": run_id, "name": name, "kind": msgspec.json.encode(kind), "at": self._now()}
+            self._insert("written", record, replace=True)
+
+    def writers(self, name: str) -> list[tuple[RunRecord, Kind]]:
+        """The runs that wrote a column of this name, newest first."""
+        found = self._all(
+            "SELECT r.*, w.kind AS column_kind FROM written w JOIN runs r ON r.id = w.run WHERE w.name = ?"
+            " ORDER BY w.at DESC, r.rowid DESC",
+            name,
+        )
+        return [(_run(row), msgspec.json.decode(row["column_kind"], type=Kind)) for row in found]
+
+    # ----------------------------------------------------------------- files
+
+    def run_file(self, run_id: str, name: str) -> Path:
+        """A file of a run's own folder."""
+        return private_folder(private_folder(self.folder / "runs") / run_id) / name
+
+    def chunk_file(self, chunk_id: str, ending: str) -> Path:
+        """A chunk's file: `map.npy`, `spool`, `jsonl` (raw results) or `found.npy`."""
+        return private_folder(self.folder / "chunks") / f"{chunk_id}.{ending}"
+
+    def lock(self, run_id: str) -> Lock:
+        """The lock of a run: its holder, and nobody else, sends its chunks."""
+        return Lock(self.run_file(run_id, "lock"))
+
+
+def _run(row: sqlite3.Row) -> RunRecord:
+    values = {name: row[name] for name in RunRecord.__slots__}
+    spec = msgspec.json.decode(values["spec"], type=Spec)
+    return RunRecord(**values | {"spec": spec, "spends": bool(values["spends"])})
+
+
+def _chunk(row: sqlite3.Row) -> ChunkRecord:
+    return ChunkRecord(**{name: row[name] for name in ChunkRecord.__slots__})

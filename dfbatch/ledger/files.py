@@ -1,0 +1,107 @@
+"""Private files of the ledger: whole or not there, synced with their folder. What they mean is not known here."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dfbatch.errors import DiskFull, LedgerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+_READ = 1 << 20
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder that only the user can enter."""
+    with translated(path):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what the operating system says about this place into the ledger's errors."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, LedgerError):
+            raise
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(
+                f"no space left on the disk of {path.parent}",
+                "what was on disk before is intact",
+                hint="free some space, or point DFBATCH_HOME at a larger disk",
+            ) from error
+        raise LedgerError(
+            f"the ledger cannot use {path}: {error.strerror or error}",
+            "nothing is sent without a ledger: it is what keeps answers from being paid twice",
+            hint="make the folder writable, or set DFBATCH_HOME to one that is",
+        ) from error
+
+
+@contextlib.contextmanager
+def whole(path: Path, *, by: str = "") -> Iterator[Any]:
+    """A binary file that appears under its name only when it is complete and synced; removed where that fails.
+
+    `by` tells apart processes that may write the same file at one time; what they write is equal.
+    """
+    part = path.with_name(f"{path.name}{by}.part")
+    try:
+        with translated(path):
+            with open(os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as file:  # noqa: PTH123
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+            sync_folder(path.parent)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in this folder durable; Windows has no such call and does it by itself."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_array(path: Path, array: np.ndarray[Any, Any]) -> None:
+    """Keep an array of plain numbers and bytes."""
+    with whole(path) as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def read_array(path: Path) -> np.ndarray[Any, Any]:
+    """An array as it was written."""
+    with translated(path):
+        loaded: np.ndarray[Any, Any] = np.load(path, allow_pickle=False)
+    return loaded
+
+
+def write_lines(path: Path, lines: Iterable[bytes]) -> None:
+    """One line each, in order."""
+    with whole(path) as file:
+        file.writelines(line + b"\n" for line in lines)
+
+
+def lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file without their ends, held a block at a time; a line without an end comes as it is."""
+    rest = b""
+    with translated(path), path.open("rb", buffering=0) as file:
+        while block := file.read(_READ):
+            *ready, rest = (rest + block).split(b"\n")
+            yield from ready
+    if rest:
+        yield rest

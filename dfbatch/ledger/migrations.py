@@ -1,0 +1,69 @@
+"""The ledger's tables, as numbered steps: each is applied once, in one transaction with its record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from dfbatch.errors import LedgerError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
+
+def _first(link: sqlite3.Connection) -> None:
+    link.execute("""
+        CREATE TABLE runs (
+          id TEXT PRIMARY KEY, created REAL NOT NULL, name TEXT NOT NULL, status TEXT NOT NULL, message TEXT NOT NULL,
+          frame TEXT NOT NULL, rows INTEGER NOT NULL, requests INTEGER NOT NULL, skipped INTEGER NOT NULL,
+          model TEXT NOT NULL, max_tokens INTEGER NOT NULL, shared TEXT NOT NULL, who TEXT NOT NULL,
+          backend TEXT NOT NULL, answered_by TEXT NOT NULL, spends INTEGER NOT NULL, spec BLOB NOT NULL)
+    """)
+    link.execute("""
+        CREATE TABLE chunks (
+          seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, run TEXT NOT NULL REFERENCES runs(id),
+          ordinal INTEGER NOT NULL, state TEXT NOT NULL, shared TEXT NOT NULL, nonce TEXT NOT NULL UNIQUE,
+          requests INTEGER NOT NULL, bytes INTEGER NOT NULL,
+          max_tokens INTEGER NOT NULL, error TEXT NOT NULL DEFAULT '', changed REAL NOT NULL)
+    """)
+    link.execute("CREATE INDEX chunks_by_shared ON chunks(shared)")
+    link.execute("""
+        CREATE TABLE batches (
+          chunk TEXT PRIMARY KEY REFERENCES chunks(id), id TEXT NOT NULL, base_url TEXT NOT NULL,
+          organization TEXT NOT NULL, workspace TEXT NOT NULL, request_id TEXT NOT NULL, status TEXT NOT NULL,
+          created_at TEXT NOT NULL, expires_at TEXT NOT NULL, ended_at TEXT NOT NULL, accepted REAL NOT NULL)
+    """)
+    link.execute("""
+        CREATE TABLE uses (
+          run TEXT NOT NULL REFERENCES runs(id), chunk TEXT NOT NULL REFERENCES chunks(id),
+          PRIMARY KEY (run, chunk)) WITHOUT ROWID
+    """)
+    link.execute("""
+        CREATE TABLE written (
+          run TEXT NOT NULL REFERENCES runs(id), name TEXT NOT NULL, kind BLOB NOT NULL, at REAL NOT NULL,
+          PRIMARY KEY (run, name)) WITHOUT ROWID
+    """)
+
+
+STEPS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (_first,)
+
+
+def migrate(link: sqlite3.Connection, place: str) -> None:
+    """Bring a ledger up to this version; one written by a newer dfbatch is left alone and said so."""
+    link.execute("BEGIN IMMEDIATE")
+    try:
+        (version,) = link.execute("PRAGMA user_version").fetchone()
+        if version > len(STEPS):
+            raise LedgerError(
+                f"the ledger at {place} was written by a newer dfbatch (its version {version}, ours {len(STEPS)})",
+                "nothing was changed in it",
+                hint="pip install -U dfbatch, or set DFBATCH_HOME to another folder",
+            )
+        for step in STEPS[version:]:
+            step(link)
+        if version < len(STEPS):
+            link.execute(f"PRAGMA user_version = {len(STEPS)}")
+        link.execute("COMMIT")
+    except BaseException:
+        link.execute("ROLLBACK")
+        raise

@@ -1,0 +1,135 @@
+"""Everything a call can say, checked once. What each option does to a run is decided where it is used."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from dfbatch.errors import OptionError
+
+OnNull = Literal["skip", "send", "raise"]
+OnError = Literal["null", "raise"]
+Progress = Literal["auto", "panel", "bar", "log", False]
+Include = Literal["status", "error", "stop_reason", "input_tokens", "output_tokens", "custom_id", "message"]
+
+DEFAULT_MODEL = "claude-haiku-4-5"
+DEFAULT_MAX_TOKENS = 1024
+RESERVED = ("model", "max_tokens", "system", "messages")  # said by options of their own, never through params=
+LATER = {  # options of the design that are not built yet, and what serves until then
+    "budget": "look at `run.cost` after a small slice: df.head(50)",
+    "budget_mode": "look at `run.cost` after a small slice: df.head(50)",
+    "cache": 'put "cache_control" into params=',
+    "citations": "give document blocks through a callable prompt",
+    "correct": "use run.retry(which='invalid')",
+    "documents": "give document blocks through a callable prompt",
+    "effort": 'use params={"output_config": {"effort": …}}',
+    "images": "give image blocks through a callable prompt",
+    "max_failed": "try a small slice first: df.head(50)",
+    "pilot": "try a small slice first: df.head(50); the run reuses its answers",
+    "preflight": "try a small slice first: df.head(50); the run reuses its answers",
+    "retries": "use run.retry()",
+    "samples": "use dedupe=False on a frame with repeated rows",
+    "thinking": 'use params={"thinking": …}',
+    "tool_choice": "use params=",
+    "tools": "use params=",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the caller said beyond frame, prompt and schema.
+
+    >>> Options(model="claude-haiku-4-5").max_tokens
+    1024
+    """
+
+    model: str = DEFAULT_MODEL
+    system: str | Sequence[Mapping[str, Any]] | None = None
+    max_tokens: int = DEFAULT_MAX_TOKENS
+    examples: Sequence[tuple[Any, Any]] = ()
+    into: str | None = None
+    unpack: bool = True
+    include: Sequence[Include] = ()
+    key: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    betas: Sequence[str] = ()
+    chunk_size: int | Literal["auto"] = "auto"
+    dedupe: bool = True
+    reuse: bool = True
+    overwrite: bool = False
+    on_null: OnNull = "skip"
+    on_error: OnError = "null"
+    same_for_all: bool = False
+    backend: Any = None
+    progress: Progress = "auto"
+    name: str | None = None
+    dtype_backend: Literal["pyarrow"] | None = None
+
+    def __post_init__(self) -> None:
+        """Check every value here, so that no later place has to."""
+        _text(self.model, "model", example='model="claude-haiku-4-5"')
+        _whole(self.max_tokens, "max_tokens")
+        if self.chunk_size != "auto":
+            _whole(self.chunk_size, "chunk_size")
+        for option in ("into", "name", "key"):
+            if getattr(self, option) is not None:
+                _text(getattr(self, option), option, example=f'{option}="topic"')
+        _one_of(self.on_null, "on_null", get_args(OnNull))
+        _one_of(self.on_error, "on_error", get_args(OnError))
+        _one_of(self.progress, "progress", get_args(Progress))
+        _one_of(self.dtype_backend, "dtype_backend", (None, "pyarrow"))
+        for option in ("unpack", "dedupe", "reuse", "overwrite", "same_for_all"):
+            _one_of(getattr(self, option), option, (True, False))
+        if isinstance(self.include, str):
+            raise OptionError(f"include={self.include!r} is one string", hint=f'include=("{self.include}",)')
+        for item in self.include:
+            _one_of(item, "include", get_args(Include))
+        if isinstance(self.betas, str):
+            raise OptionError(f"betas={self.betas!r} is one string", hint=f'betas=("{self.betas}",)')
+        self._check_params()
+
+    def _check_params(self) -> None:
+        if not isinstance(self.params, Mapping):
+            raise OptionError(
+                f"params must be a mapping, got {type(self.params).__name__}", hint='params={"thinking": …}'
+            )
+        for name in RESERVED:
+            if name in self.params:
+                hint = "the prompt makes the messages" if name == "messages" else f"say {name}=… beside the prompt"
+                raise OptionError(f"params has {name!r}, which has a place of its own", hint=hint)
+        if "stream" in self.params:
+            raise OptionError("params has 'stream': a batch has no stream", hint="leave it out")
+        if "betas" in self.params:
+            raise OptionError(
+                "params has 'betas': inside a request the API refuses it", hint="betas=(…) goes with the whole batch"
+            )
+
+
+def read(values: Mapping[str, Any]) -> Options:
+    """The options of a call, or an error that names the one that is not an option."""
+    known = [item.name for item in fields(Options)]
+    for name in values:
+        if name in LATER:
+            raise OptionError(f"the option {name!r} is not built yet", hint=f"for now, {LATER[name]}")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}=?" if near else f"a parameter of the API goes into params={{{name!r}: …}}"
+            raise OptionError(f"unknown option {name!r}", f"options: {', '.join(known)}", hint=hint)
+    return Options(**values)
+
+
+def _text(value: object, option: str, *, example: str) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise OptionError(f"{option} must be a text, got {value!r}", hint=example)
+
+
+def _whole(value: object, option: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise OptionError(f"{option}={value!r}: a whole number of at least 1 is needed", hint=f"{option}=1024")
+
+
+def _one_of(value: object, option: str, allowed: Sequence[object]) -> None:
+    if value not in allowed:
+        raise OptionError(f"{option}={value!r}", hint="one of " + ", ".join(map(repr, allowed)))

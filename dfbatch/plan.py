@@ -1,0 +1,91 @@
+"""All that is decided before money is spent: counts, bytes, and a forecast from bytes that says it is one.
+
+Finding out what was paid already is the ledger's; measuring tokens is not built yet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dfbatch.pricing import Tokens, cost, dollars
+from dfbatch.requests import DIGEST, REQUEST, Digester
+
+# English prose is about four bytes a token on the Claude 3 to 4.5 tokenizer; newer ones make up to 30 % more tokens,
+# and other scripts up to one token a byte or two. Bounds for a forecast, not measurements.
+BYTES_PER_TOKEN = (5.0, 2.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Dollars from bytes alone, as a range: every answer from a tenth of max_tokens to all of it."""
+
+    low: float | None
+    high: float | None
+    as_if: bool = False
+
+    def __str__(self) -> str:
+        """In words, and that it is a forecast from bytes."""
+        if self.low is None or self.high is None:
+            return "cost unknown: no price for this model"
+        return f"{dollars(self.low)} to {dollars(self.high, as_if=self.as_if)} (forecast from bytes)"
+
+
+def forecast(model: str, body_bytes: int, requests: int, max_tokens: int, *, as_if: bool = False) -> Forecast:
+    """What sending these bytes may cost in a batch, USD."""
+    low, high = (
+        cost(model, Tokens(round(body_bytes / per_token), round(requests * answer)))
+        for per_token, answer in zip(BYTES_PER_TOKEN, (max_tokens / 10, max_tokens), strict=True)
+    )
+    return Forecast(low, high, as_if)
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """Equal rows made one: the requests, and for each row which one it asks (-1: none)."""
+
+    requests: np.ndarray[Any, Any]  # REQUEST: position of the first row that asks, digest; by position
+    row_request: np.ndarray[Any, Any]  # int64, one a row
+
+
+def distinct(digests: np.ndarray[Any, Any], asks: np.ndarray[Any, Any]) -> Distinct:
+    """Requests of rows: `digests` one a row, `asks` whether the row asks anything."""
+    rows = np.flatnonzero(asks)
+    unique, first, inverse = np.unique(digests[rows], return_index=True, return_inverse=True)
+    order = np.argsort(first, kind="stable")  # by position, not by digest
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    requests = np.empty(len(unique), REQUEST)
+    requests["position"] = rows[first[order]]
+    requests["digest"] = unique[order]
+    row_request = np.full(len(digests), -1, np.int64)
+    row_request[rows] = rank[inverse]
+    return Distinct(requests, row_request)
+
+
+def occurrences(digests: np.ndarray[Any, Any], asks: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """For each row, how many rows before it ask the same: 0 for the first."""
+    counts = np.zeros(len(digests), np.int64)
+    rows = np.flatnonzero(asks)
+    _, inverse = np.unique(digests[rows], return_inverse=True)
+    order = np.argsort(inverse, kind="stable")
+    grouped = inverse[order]
+    starts = np.flatnonzero(np.r_[True, grouped[1:] != grouped[:-1]]) if len(grouped) else np.empty(0, np.int64)
+    ranks = np.arange(len(grouped)) - np.repeat(starts, np.diff(np.r_[starts, len(grouped)]))
+    counts[rows[order]] = ranks
+    return counts
+
+
+def locate(wanted: np.ndarray[Any, Any], among: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Where each of the wanted digests stands among others; -1 where it does not."""
+    if not len(among):
+        return np.full(len(wanted), -1, np.int64)
+    order = np.argsort(among, kind="stable")
+    spot = np.minimum(np.searchsorted(among, wanted, sorter=order), len(among) - 1)
+    found = order[spot]
+    return np.where(among[found] == wanted, found, -1)
+
+
+__all__ = ["DIGEST", "Digester", "Distinct", "Forecast", "distinct", "forecast", "locate", "occurrences"]

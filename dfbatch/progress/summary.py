@@ -1,0 +1,138 @@
+"""What stays of a run on paper: `line` (one line), `text` (plain lines), `html` (static, readable in saved notebooks).
+
+Nothing here is alive: no script, no style sheet, no link. The live panel is in `panel.py`.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from dfbatch.progress import words
+
+if TYPE_CHECKING:
+    from dfbatch.progress import Snapshot
+
+IDS_SHOWN = 12
+"""A run may have a thousand batches; the ledger has all their ids."""
+
+
+def line(snapshot: Snapshot) -> str:
+    """All that matters in one line.
+
+    >>> from dfbatch.progress import Snapshot
+    >>> line(Snapshot("7f3a", "", "done", "m", "", 3, 3, 0, {"succeeded": 3}, elapsed=250, spent="$0.41"))
+    'dfbatch run 7f3a: done · 3/3 rows · 4 min · $0.41'
+    """
+    parts = [
+        f"dfbatch {words.heading(snapshot)}: {words.doing(snapshot)}",
+        f"{words.finished(snapshot):,}/{snapshot.rows:,} rows",
+        *(f"{count:,} {name}" for name, count in words.outcomes(snapshot) if name not in {"succeeded", "pending"}),
+        words.duration(snapshot.elapsed),
+        words.plain(snapshot.spent),
+        words.plain(snapshot.answered_by),
+        "" if snapshot.status in words.ENDED else snapshot.safety,
+        words.plain(snapshot.message),
+    ]
+    return " · ".join(filter(None, parts))
+
+
+def text(snapshot: Snapshot) -> str:
+    """The static summary as plain lines.
+
+    >>> from dfbatch.progress import Snapshot
+    >>> print(text(Snapshot("7f3a", "", "done", "m", "", 4, 4, 0, {"succeeded": 3, "refused": 1}, elapsed=42)))
+    dfbatch run 7f3a: done after 42 s
+      ✓ succeeded  3   75 %
+      ⊘ refused    1   25 %
+      rows:    4 (4 requests)
+      model:   m
+      reopen:  dfbatch.open('7f3a')
+    """
+    head = f"dfbatch {words.heading(snapshot)}: {_state(snapshot)}"
+    parts = words.outcomes(snapshot)
+    wide = max((len(name) for name, _ in parts), default=0)
+    digits = max((len(f"{count:,}") for _, count in parts), default=0)
+    table = [
+        f"  {words.SIGNS.get(name, '•')} {name:<{wide}}  {count:>{digits},}  {words.share(count, snapshot.rows):>5}"
+        for name, count in parts
+    ]
+    facts = [f"  {label + ':':<8} {value}" for label, value in _facts(snapshot)]
+    return "\n".join([head, *table, *facts])
+
+
+def html(snapshot: Snapshot) -> str:
+    """The static summary as one HTML fragment: every word escaped, legible without its styles and on any background.
+
+    >>> from dfbatch.progress import Snapshot
+    >>> "<script>" in html(Snapshot("7f3a", "<script>", "done", "m", "", 1, 1, 0, {"succeeded": 1}))
+    False
+    """
+    rows = "".join(_row(name, count, snapshot.rows) for name, count in words.outcomes(snapshot))
+    facts = "".join(f"<tr>{_head(label)}{_cell(_value(label, value))}</tr>" for label, value in _facts(snapshot))
+    return (
+        f'<div style="max-width:46em;line-height:1.5"><p style="margin:0 0 .4em"><strong>dfbatch '
+        f"{escape(words.heading(snapshot))}</strong>: {escape(_state(snapshot))}</p>"
+        f'<table style="{_TABLE}"><thead><tr>{_head("outcome")}{_head("rows", right=True)}'
+        f"{_head('share', right=True)}{_head('')}</tr></thead><tbody>{rows}</tbody></table>"
+        f'<table style="{_TABLE};margin-top:.6em"><tbody>{facts}</tbody></table></div>'
+    )
+
+
+_TABLE = "border-collapse:collapse;border:0;margin:0;font-size:inherit;font-variant-numeric:tabular-nums"
+_PAD = "padding:.1em 1em .1em 0;border:0;background:none"
+
+
+def _state(snapshot: Snapshot) -> str:
+    join = "after" if snapshot.status in words.ENDED else "for"
+    if snapshot.status in words.ENDED or snapshot.elapsed:
+        return f"{words.doing(snapshot)} {join} {words.duration(snapshot.elapsed)}"
+    return words.doing(snapshot)
+
+
+def _facts(snapshot: Snapshot) -> list[tuple[str, str]]:
+    """Label and value of each line under the table, left out where there is nothing to say."""
+    reused = f", {words.many(snapshot.reused, 'row')} reused from the ledger" if snapshot.reused else ""
+    facts = [
+        ("rows", f"{snapshot.rows:,} ({words.many(snapshot.requests, 'request')}{reused})"),
+        ("model", words.answerer(snapshot)),
+        ("spent", words.plain(snapshot.spent)),
+        ("batches", _batches(snapshot)),
+        ("note", words.plain(snapshot.message)),
+        ("state", "" if snapshot.status in words.ENDED else snapshot.safety),
+        ("reopen", words.come_back(snapshot)),
+    ]
+    return [(label, value) for label, value in facts if value]
+
+
+def _batches(snapshot: Snapshot) -> str:
+    ids = [words.plain(mark.batch_id) for mark in snapshot.batches if mark.batch_id]
+    more = f" and {len(ids) - IDS_SHOWN:,} more" if len(ids) > IDS_SHOWN else ""
+    return ", ".join(ids[:IDS_SHOWN]) + more
+
+
+def _row(name: str, count: int, rows: int) -> str:
+    colour = words.COLOURS.get(name, "#7a7f87")
+    width = 100 * count / rows if rows else 0
+    edge = "border:1px dashed #7a7f87" if name == "pending" else f"background:{colour}"
+    bar = (
+        f'<div style="width:12em;height:.7em"><div style="{edge};box-sizing:border-box;border-radius:2px;'
+        f'width:{width:.2f}%;min-width:2px;height:100%"></div></div>'
+    )
+    label = f"{words.SIGNS.get(name, '•')} {escape(name)}"
+    return (
+        f"<tr>{_cell(label)}{_cell(f'{count:,}', right=True)}"
+        f"{_cell(escape(words.share(count, rows)), right=True)}{_cell(bar)}</tr>"
+    )
+
+
+def _value(label: str, value: str) -> str:
+    return f"<code>{escape(value)}</code>" if label == "reopen" else escape(value)
+
+
+def _head(label: str, *, right: bool = False) -> str:
+    return f'<th style="{_PAD};text-align:{"right" if right else "left"};vertical-align:top">{escape(label)}</th>'
+
+
+def _cell(markup: str, *, right: bool = False) -> str:
+    return f'<td style="{_PAD};text-align:{"right" if right else "left"};white-space:normal">{markup}</td>'

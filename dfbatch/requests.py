@@ -1,0 +1,155 @@
+"""From rows to bytes: the shared part of all requests encoded once, the row's own part spliced in, digest, custom_id.
+
+A request's JSON is `{"custom_id": id, "params": head + part + tail}`. `head` and `tail` are the same for the whole run,
+`part` is the row's messages. Reading answers back is not here (`results.py`), nor is where the bytes are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+DIGEST = np.dtype("S16")  # blake2b with 16 bytes: at ten million requests a collision has a chance of 1e-24
+REQUEST = np.dtype([("position", "<i8"), ("digest", "S16")])  # one line of a map file
+
+NONCE_WIDTH = 10
+POSITION_WIDTH = 10
+CHECK_WIDTH = 4
+ID_WIDTH = NONCE_WIDTH + POSITION_WIDTH + CHECK_WIDTH  # 24 of the 64 that `^[a-zA-Z0-9_-]{1,64}$` allows
+
+OPENING = b'{"requests":['
+CLOSING = b"]}"
+_BEFORE_ID = b'{"custom_id":"'
+_AFTER_ID = b'","params":'
+_BLOCK = 1 << 18  # bytes handed to the transport at once
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all requests of a run have in common, encoded once."""
+
+    head: bytes
+    tail: bytes
+    digest: str  # hex; of the user's parameters without max_tokens, the schema, the betas and who answers
+
+    def request(self, custom_id: bytes, part: bytes) -> bytes:
+        """One element of `requests`, as it goes over the wire."""
+        return b"".join((_BEFORE_ID, custom_id, _AFTER_ID, self.head, part, self.tail, b"}"))
+
+    @property
+    def overhead(self) -> int:
+        """Bytes of a request beyond its part, the comma after it included."""
+        return len(self.request(b"x" * ID_WIDTH, b"")) + 1
+
+
+def shared(
+    *,
+    model: str,
+    max_tokens: int,
+    system: object,
+    turns: Sequence[Mapping[str, Any]],
+    params: Mapping[str, Any],
+    wire: Mapping[str, Any] | None,
+    judged: Mapping[str, Any] | None,
+    betas: Sequence[str],
+    who: str,
+) -> Shared:
+    """Encode the shared part; `judged` is the schema with its bounds, `who` names backend, origin and API version."""
+    common: dict[str, Any] = {"model": model, **params}
+    if system is not None:
+        common["system"] = system
+    if wire is not None:
+        output = dict(common.get("output_config") or {})
+        common["output_config"] = {**output, "format": {"type": "json_schema", "schema": wire}}
+    lead = b"".join(_encode(turn) + b"," for turn in turns)
+    sent = _encode({**common, "max_tokens": max_tokens})
+    asked = msgspec.json.encode([common, list(turns), judged, sorted(betas), who], order="deterministic")
+    digest = hashlib.blake2b(asked, digest_size=16).hexdigest()
+    return Shared(sent[:-1] + b',"messages":[' + lead, b"]}", digest)
+
+
+def part(content: Any) -> bytes:
+    """The row's own messages as JSON: a text or content blocks become one user turn, messages stay as they are."""
+    if isinstance(content, str):
+        return b'{"role":"user","content":' + _encode(content) + b"}"
+    if content and "role" in content[0]:
+        return _encode(content)[1:-1]
+    return b'{"role":"user","content":' + _encode(content) + b"}"
+
+
+class Digester:
+    """Digests of requests: 16 bytes over the shared part and the row's."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, shared_digest: str) -> None:
+        self._key = bytes.fromhex(shared_digest)
+
+    def one(self, row_part: bytes, occurrence: int = 0) -> bytes:
+        """The digest of one request; `occurrence` tells equal rows apart where each is to be asked."""
+        mark = b"" if occurrence == 0 else b"\n%d" % occurrence  # JSON has no raw line break: cannot clash
+        return hashlib.blake2b(row_part + mark, digest_size=16, key=self._key).digest()
+
+
+def custom_ids(nonce: str, requests: np.ndarray[Any, Any]) -> Iterator[bytes]:
+    """The ids of a chunk: nonce, then the position of the first row that asks, then digits of the digest.
+
+    Fixed width, letters and digits only, starting with a letter: every route accepts that.
+    """
+    for position, digest in zip(requests["position"].tolist(), requests["digest"].tolist(), strict=True):
+        yield b"%s%010d%s" % (nonce.encode(), position, _check(digest))
+
+
+def positions(nonce: str, ids: Sequence[str]) -> list[int]:
+    """The positions named by custom_ids of this chunk; -1 for an id that is not one of ours."""
+    return [
+        int(text[NONCE_WIDTH:-CHECK_WIDTH])
+        if len(text) == ID_WIDTH and text.startswith(nonce) and text[NONCE_WIDTH:-CHECK_WIDTH].isdecimal()
+        else -1
+        for text in ids
+    ]
+
+
+def checks_out(custom_id: str, digest: bytes) -> bool:
+    """Whether the last digits of an id are those of this request."""
+    return custom_id[-CHECK_WIDTH:].encode() == _check(digest)
+
+
+def _check(digest: bytes) -> bytes:
+    return digest[:2].ljust(2, b"\0").hex().encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What is posted: its length in bytes is known before the first one leaves, and it can be read again."""
+
+    length: int
+    shared: Shared
+    ids: Sequence[bytes]
+    lines: Iterable[bytes]  # the parts, one a line, in the order of the ids
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Blocks of about 256 KB."""
+        block, size = [OPENING], len(OPENING)
+        for index, (custom_id, line) in enumerate(zip(self.ids, self.lines, strict=True)):
+            request = self.shared.request(custom_id, line.rstrip(b"\n"))
+            block += [b",", request] if index else [request]
+            size += len(request) + 1
+            if size > _BLOCK:
+                yield b"".join(block)
+                block, size = [], 0
+        yield b"".join([*block, CLOSING])
+
+
+def body_length(shared_part: Shared, parts_bytes: int, count: int) -> int:
+    """The content-length of a chunk: `parts_bytes` without line ends."""
+    return len(OPENING) + parts_bytes + count * shared_part.overhead - 1 + len(CLOSING)

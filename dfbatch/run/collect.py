@@ -1,0 +1,104 @@
+"""Ended batches → raw files → outcomes: raw first, judged only when it is whole on disk. When to look is the loop's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+from dfbatch.errors import DiskFull, NotFound
+from dfbatch.ledger.files import translated, whole, write_array
+from dfbatch.ledger.records import COLLECTED, ENDED
+from dfbatch.results import CODE, PENDING, SUCCEEDED
+from dfbatch.run.spools import shrink
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from dfbatch.backends import Backend
+    from dfbatch.ledger import Ledger
+    from dfbatch.ledger.records import ChunkRecord
+    from dfbatch.run.sheet import Sheet
+
+DOWNLOADS = 2  # side by side
+TRIES = 3  # of a download in which ids are absent
+KEPT_DAYS = 29  # results can be had for this long after creation; platform.claude.com, Message Batches, August 2026
+
+
+class Collector:
+    """Downloads and judges the chunks of one run, each once in this process."""
+
+    def __init__(self, ledger: Ledger, backend: Backend, sheet: Sheet) -> None:
+        self._ledger = ledger
+        self._backend = backend
+        self._sheet = sheet
+        self._downloads = asyncio.Semaphore(DOWNLOADS)
+        self._judging = asyncio.Lock()
+
+    def has(self, chunk: ChunkRecord) -> bool:
+        """Whether its answers are laid already."""
+        return any(other.id == chunk.id for other in self._sheet.chunks)
+
+    async def collect(self, chunks: Sequence[ChunkRecord]) -> list[ChunkRecord]:
+        """All of these, downloads side by side; returns those that answered 404, which may pass.
+
+        Any other error is raised, when all have been tried.
+        """
+        done = await asyncio.gather(*(self._one(chunk) for chunk in chunks), return_exceptions=True)
+        for outcome in done:
+            if isinstance(outcome, BaseException) and not isinstance(outcome, NotFound):
+                raise outcome
+        return [chunk for chunk, outcome in zip(chunks, done, strict=True) if isinstance(outcome, NotFound)]
+
+    async def _one(self, chunk: ChunkRecord) -> None:
+        if chunk.state == COLLECTED:
+            async with self._judging:
+                await asyncio.to_thread(self.judge, chunk)
+            return
+        for attempt in range(1, TRIES + 1):
+            async with self._downloads:
+                await self._download(chunk)
+            async with self._judging:
+                found = await asyncio.to_thread(self.judge, chunk)
+            if attempt == TRIES or not (found["outcome"] == PENDING).any():
+                break
+        await asyncio.to_thread(self._close, chunk, found)
+
+    def judge(self, chunk: ChunkRecord) -> np.ndarray[tuple[int], np.dtype[np.void]]:
+        """Lay the answers of a raw file that is on disk."""
+        map_file = self._ledger.chunk_file(chunk.id, "map.npy")
+        found = self._sheet.take(chunk, map_file, self._ledger.chunk_file(chunk.id, "jsonl"))
+        if chunk.state == COLLECTED:
+            self._sheet.absent(map_file, "missing", "the batch ended without a line for this request")
+        return found
+
+    def _close(self, chunk: ChunkRecord, found: np.ndarray[tuple[int], np.dtype[np.void]]) -> None:
+        map_file = self._ledger.chunk_file(chunk.id, "map.npy")
+        self._sheet.absent(map_file, "missing", f"the batch ended without a line for this request ({TRIES} downloads)")
+        found["outcome"][found["outcome"] == PENDING] = CODE["missing"]
+        write_array(self._ledger.chunk_file(chunk.id, "found.npy"), found)
+        shrink(self._ledger, chunk.id, found["outcome"] != SUCCEEDED)
+        self._ledger.move(chunk.id, COLLECTED, only_from=(ENDED, COLLECTED))
+
+    async def _download(self, chunk: ChunkRecord) -> None:
+        """Stream the results to disk; where it is full, count on to say how much is needed."""
+        batch = self._ledger.batch(chunk.id)
+        assert batch is not None
+        path = self._ledger.chunk_file(chunk.id, "jsonl")
+        blocks = self._backend.results(batch.id)
+        size = 0
+        try:
+            with translated(path), whole(path, by=f"{os.getpid()}") as file:
+                async for block in blocks:
+                    size += len(block)
+                    file.write(block)
+        except DiskFull as error:
+            async for block in blocks:
+                size += len(block)
+            raise DiskFull(
+                f"no space left for the results of batch {batch.id}: {size:,} bytes are needed",
+                f"nothing is lost: they stay at the server for {KEPT_DAYS} days from {batch.created_at}",
+                hint=f"free some space, then dfbatch.open({chunk.run!r}).wait()",
+            ) from error

@@ -1,0 +1,65 @@
+"""A run as one file: a zip of a small ledger that holds nothing else. Reading it makes a ledger of its own."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dfbatch.errors import NoSuchRun
+from dfbatch.ledger import Ledger
+from dfbatch.ledger.files import private_folder, translated
+
+if TYPE_CHECKING:
+    from dfbatch.ledger.records import RunRecord
+
+_ENDINGS = ("map.npy", "spool", "jsonl", "found.npy")
+
+
+def export(ledger: Ledger, record: RunRecord, path: Path) -> Path:
+    """Write the run to `path`."""
+    with tempfile.TemporaryDirectory() as folder:
+        small = Ledger(Path(folder))
+        chunks = ledger.chunks(record.id)
+        for owner in dict.fromkeys(chunk.run for chunk in chunks):
+            small.begin(
+                ledger.run(owner),
+                [chunk for chunk in chunks if chunk.run == owner],
+                (),
+                unless_changed=small.claims_version(record.shared),
+            )
+        small.begin(record, (), [chunk.id for chunk in chunks], unless_changed=small.claims_version(record.shared))
+        for chunk in chunks:
+            if batch := ledger.batch(chunk.id):
+                small.accept(batch, chunk.state)
+        small.say(record.id, ledger.run(record.id).status)
+        small.close()
+        with translated(path), zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
+            out.write(Path(folder) / "ledger.sqlite", "ledger.sqlite")
+            for file in sorted(ledger.run_file(record.id, "rows.npy").parent.iterdir()):
+                if file.name != "lock":
+                    out.write(file, f"runs/{record.id}/{file.name}")
+            for chunk in chunks:
+                for ending in _ENDINGS:
+                    file = ledger.chunk_file(chunk.id, ending)
+                    if file.exists():
+                        out.write(file, f"chunks/{chunk.id}.{ending}")
+    return path
+
+
+def unpacked(path: Path) -> tuple[Ledger, str]:
+    """A ledger of its own for an exported run, and the run's id."""
+    folder = private_folder(Path(tempfile.mkdtemp(prefix="dfbatch-")))
+    with zipfile.ZipFile(path) as held:
+        for name in held.namelist():
+            target = (folder / name).resolve()
+            if not target.is_relative_to(folder.resolve()):
+                raise NoSuchRun(f"{path.name} is not a run: it holds a file outside of itself")
+            private_folder(target.parent)
+            target.write_bytes(held.read(name))
+    ledger = Ledger(folder)
+    records = [record for record in ledger.runs() if (folder / "runs" / record.id).is_dir()]
+    if not records:
+        raise NoSuchRun(f"{path.name} holds no run", hint="run.export(path) writes such files")
+    return ledger, records[0].id

@@ -1,0 +1,248 @@
+"""From a call to a run on disk: everything is checked and claimed here, and nothing is sent."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import secrets
+import shutil
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from dfbatch import schemas
+from dfbatch.errors import OptionError, SchemaError, UnknownColumn
+from dfbatch.frames import adapter as adapter_of
+from dfbatch.ledger.files import write_array, write_lines
+from dfbatch.ledger.records import RunRecord, Spec
+from dfbatch.plan import distinct, forecast, occurrences
+from dfbatch.prompts import compile_prompt, example_turns
+from dfbatch.requests import Digester, Shared, shared
+from dfbatch.run import layout
+from dfbatch.run.claims import Claimed, claim
+from dfbatch.run.rows import BLOCK, Asked, Scratch, ask
+from dfbatch.run.sheet import Sheet
+from dfbatch.templates import near_miss
+
+if TYPE_CHECKING:
+    from dfbatch.backends import Backend
+    from dfbatch.frames import Adapter
+    from dfbatch.frames.cells import Table
+    from dfbatch.ledger import Ledger
+    from dfbatch.ledger.lock import Lock
+    from dfbatch.options import Options
+    from dfbatch.plan import Forecast
+    from dfbatch.prompts import Prompt
+    from dfbatch.schemas import Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A run on disk, claimed and locked, not sent: what `Run` is made of."""
+
+    record: RunRecord
+    sheet: Sheet
+    schema: Schema
+    row_request: np.ndarray[Any, Any]
+    lock: Lock
+    claimed: Claimed
+    replaced: tuple[str, ...]
+    forecast: Forecast
+
+
+def prepare(
+    frame: Any, prompt: Any, schema: Any, options: Options, *, series: str | None, ledger: Ledger, backend: Backend
+) -> Prepared:
+    """Check the call, render all rows, claim what nobody has asked yet."""
+    adapter = adapter_of(frame)
+    read = schemas.read(schema)
+    answers = layout.answer_columns(read, options)
+    names = adapter.names(frame)
+    _check_key(options.key, names)
+    written = layout.all_names(answers, options)
+    gives_way = layout.replaced(adapter, frame, written, ledger, overwrite=options.overwrite) if series is None else []
+    compiled = compile_prompt(prompt, names, series=series, replaced=gives_way, same_for_all=options.same_for_all)
+    common = _shared(compiled, read, options, backend)
+    run_id = secrets.token_hex(4)
+    folder = ledger.run_file(run_id, "rows.npy").parent
+    lock = ledger.lock(run_id)
+    lock.acquire()
+    try:
+        wanted = dict.fromkeys([*compiled.needs, *([options.key] if options.key else [])])
+        table = _snapshot(adapter, frame, list(wanted))
+        asked = ask(table, compiled, Digester(common.digest), on_null=options.on_null, scratch=folder / "scratch")
+        made = _Made(ledger, backend, options, adapter, compiled, read, answers, common, run_id)
+        return made.claimed(asked, table, lock, tuple(gives_way))
+    except BaseException:
+        lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """The parts of a call, checked, on their way to a run."""
+
+    ledger: Ledger
+    backend: Backend
+    options: Options
+    adapter: Adapter
+    prompt: Prompt
+    schema: Schema
+    answers: list[tuple[str, Any]]
+    shared: Shared
+    run_id: str
+
+    def claimed(self, asked: Asked, table: Table, lock: Lock, gives_way: tuple[str, ...]) -> Prepared:
+        """Equal rows made one, the run's files written, its requests claimed."""
+        firsts = distinct(asked.digests, asked.asks)
+        if not self.options.dedupe:
+            _tell_apart(
+                asked, firsts.requests["position"][firsts.row_request], Digester(self.shared.digest), self._scratch
+            )
+            firsts = distinct(asked.digests, asked.asks)
+        asked.rows["request"] = firsts.row_request
+        record = self._record(asked, len(firsts.requests))
+        write_array(self.ledger.run_file(self.run_id, "rows.npy"), asked.rows)
+        write_array(self.ledger.run_file(self.run_id, "requests.npy"), firsts.requests)
+        if self.options.key:
+            write_lines(self.ledger.run_file(self.run_id, "keys.jsonl"), encoded_keys(table, self.options.key))
+        offsets, lengths = (part[firsts.requests["position"]] for part in (asked.offsets, asked.lengths))
+        scratch = self._scratch
+        claimed = claim(
+            self.ledger,
+            record,
+            firsts.requests,
+            lengths,
+            lambda which: scratch.parts(offsets[which], lengths[which]),
+            reuse=self.options.reuse,
+            before=lambda: self.backend.ready(self.ledger.folder),
+        )
+        scratch.path.unlink()
+        sheet = Sheet(firsts.requests, self.schema, tuple(self.options.include))
+        size = sum(chunk.bytes for chunk in claimed.chunks)
+        count = sum(chunk.requests for chunk in claimed.chunks)
+        cost = forecast(self.options.model, size, count, self.options.max_tokens, as_if=not self.backend.spends)
+        return Prepared(record, sheet, self.schema, firsts.row_request, lock, claimed, gives_way, cost)
+
+    @property
+    def _scratch(self) -> Scratch:
+        return Scratch(self.ledger.run_file(self.run_id, "scratch"))
+
+    def _record(self, asked: Asked, requests: int) -> RunRecord:
+        options = self.options
+        spec = Spec(
+            prompt=self.prompt.text,
+            reads=list(self.prompt.reads),
+            key=options.key,
+            full=self.schema.full,
+            shape=self.schema.shape,
+            columns=self.answers,
+            include=list(options.include),
+            prefix=layout.extras_prefix(options),
+            unpack=options.unpack,
+            into=options.into,
+            system=options.system,
+            betas=list(options.betas),
+            head=self.shared.head.decode(),
+            tail=self.shared.tail.decode(),
+            on_error=options.on_error,
+            dtype_backend=options.dtype_backend,
+            reasons=asked.reasons,
+            reuse=options.reuse,
+            chunk_size=None if options.chunk_size == "auto" else options.chunk_size,
+            backend=self.backend.recipe,
+        )
+        return RunRecord(
+            id=self.run_id,
+            created=time.time(),
+            name=options.name or "",
+            status="planned",
+            message="",
+            frame=self.adapter.kind,
+            rows=len(asked.rows),
+            requests=requests,
+            skipped=int((~asked.asks).sum()),
+            model=options.model,
+            max_tokens=options.max_tokens,
+            shared=self.shared.digest,
+            who=self.backend.who,
+            backend=self.backend.kind,
+            answered_by=self.backend.answered_by,
+            spends=self.backend.spends,
+            spec=spec,
+        )
+
+
+def _tell_apart(asked: Asked, first: np.ndarray[Any, Any], digester: Digester, scratch: Scratch) -> None:
+    """Give equal rows digests of their own: `dedupe=False` asks each of them."""
+    count = occurrences(asked.digests, asked.asks)
+    again = np.flatnonzero(count)
+    places = asked.offsets[first[again]]  # the part of the first of them is in the scratch file for sure
+    asked.offsets[again] = places
+    parts = scratch.parts(places, asked.lengths[again])
+    asked.digests[again] = [
+        digester.one(row_part, seen) for row_part, seen in zip(parts, count[again].tolist(), strict=True)
+    ]
+
+
+def _check_key(key: str | None, names: list[str]) -> None:
+    if key is not None and key not in names:
+        near = near_miss(key, names)
+        hint = f"did you mean key={near!r}?" if near else "name a column that tells rows apart"
+        raise UnknownColumn(f"no column {key!r} for key=", f"columns: {', '.join(names[:20])}", hint=hint)
+
+
+def _snapshot(adapter: Adapter, frame: Any, names: list[str]) -> Table:
+    return adapter.snapshot(frame, names)
+
+
+def encoded_keys(table: Table, key: str) -> list[bytes]:
+    """The cells of `key=` as JSON, one a row."""
+    encode = msgspec.json.Encoder(enc_hook=str, order="deterministic").encode
+    starts = range(0, table.height, BLOCK)
+    return [encode(cell) for start in starts for cell in table.block(start, min(start + BLOCK, table.height))[key]]
+
+
+def _shared(prompt: Prompt, schema: Schema, options: Options, backend: Backend) -> Shared:
+    turns = example_turns(prompt, options.examples, as_json=lambda answer: _example_answer(schema, answer))
+    try:
+        return shared(
+            model=options.model,
+            max_tokens=options.max_tokens,
+            system=options.system,
+            turns=turns,
+            params=options.params,
+            wire=schema.wire,
+            judged=schema.full,
+            betas=options.betas,
+            who=backend.who,
+        )
+    except (TypeError, ValueError, msgspec.MsgspecError) as error:
+        raise OptionError(f"params, system or examples hold something that is not JSON: {error}") from error
+
+
+def _example_answer(schema: Schema, answer: Any) -> str:
+    """An example's answer as the model would write it; one that does not fit the schema is refused."""
+    if schema.shape == "text":
+        return str(answer)
+    bare = _plain(answer)
+    if schema.shape == "scalar" and not (isinstance(bare, dict) and bare.keys() == {layout.ANSWER}):
+        bare = {layout.ANSWER: bare}
+    text = msgspec.json.encode(bare, enc_hook=str).decode()
+    try:
+        schema.judge(text)
+    except schemas.Invalid as invalid:
+        raise SchemaError(str(invalid)) from invalid
+    return text
+
+
+def _plain(answer: Any) -> Any:
+    if isinstance(answer, enum.Enum):
+        return answer.value
+    with contextlib.suppress(AttributeError):
+        return answer.model_dump(mode="json")
+    return answer

@@ -1,0 +1,138 @@
+"""What every row asks: one pass over a snapshot in blocks, to digests and a scratch file of request parts.
+
+Nothing is held per row but a few numbers. Which of the requests are new is found out in `claims.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from dfbatch.ledger import ROW
+from dfbatch.ledger.files import whole
+from dfbatch.requests import DIGEST, Digester, part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from dfbatch.frames.cells import Table
+    from dfbatch.options import OnNull
+    from dfbatch.prompts import Prompt
+
+BLOCK = 4096  # rows that are Python objects at one time
+_REMEMBERED = 200_000  # digests known to be in the scratch file: bounds memory, not correctness
+
+_canonical = msgspec.json.Encoder(enc_hook=str, order="deterministic").encode
+
+
+@dataclass(slots=True)
+class Asked:
+    """One line a row: its content, its digest (where it asks), and where its part lies in the scratch file."""
+
+    rows: np.ndarray[Any, Any]  # ROW
+    digests: np.ndarray[Any, Any]
+    offsets: np.ndarray[Any, Any]
+    lengths: np.ndarray[Any, Any]
+    reasons: list[str] = field(default_factory=lambda: [""])
+
+    @property
+    def asks(self) -> np.ndarray[Any, Any]:
+        """Which rows ask something."""
+        asks: np.ndarray[Any, Any] = self.rows["why"] == 0
+        return asks
+
+
+def ask(table: Table, prompt: Prompt, digester: Digester, *, on_null: OnNull, scratch: Path) -> Asked:
+    """Render all rows; parts go to the scratch file, equal ones mostly once."""
+    height = table.height
+    asked = Asked(
+        np.zeros(height, ROW), np.zeros(height, DIGEST), np.zeros(height, np.int64), np.zeros(height, np.int64)
+    )
+    with whole(scratch) as file:
+        notes = _Notes(asked, digester, file)
+        for start in range(0, height, BLOCK):
+            stop = min(start + BLOCK, height)
+            block = table.block(start, stop)
+            rendered = prompt.render(block, start=start, on_null=on_null, rows=stop - start)
+            if start == 0:
+                prompt.check_reads()
+            _note_reasons(asked, rendered.why, start)
+            if prompt.kind != "callable":
+                asked.rows["content"][start:stop] = _contents(block, prompt.reads, stop - start)
+            notes.add(rendered.contents, start)
+    if prompt.kind == "callable":  # what it reads is known only now
+        asked.rows["content"] = contents(table, prompt.reads)
+    return asked
+
+
+def _note_reasons(asked: Asked, why: Sequence[str | None], start: int) -> None:
+    if not any(why):
+        return
+    for at, reason in enumerate(why, start):
+        if reason is not None:
+            if reason not in asked.reasons:
+                asked.reasons.append(reason)
+            asked.rows["why"][at] = asked.reasons.index(reason)
+
+
+@dataclass(slots=True)
+class _Notes:
+    """Where each row's part lies in the scratch file; parts known to be there are not written again."""
+
+    asked: Asked
+    digester: Digester
+    file: Any
+    place: int = 0
+    seen: set[bytes] = field(default_factory=set)
+
+    def add(self, made: Sequence[Any], start: int) -> None:
+        """The next rows."""
+        parts = [part(content) if content is not None else b"" for content in made]
+        digests = list(map(self.digester.one, parts))
+        offsets, fresh = [], []
+        for row_part, digest in zip(parts, digests, strict=True):
+            offsets.append(self.place)
+            if digest not in self.seen:
+                fresh.append(row_part)
+                self.place += len(row_part)
+                if len(self.seen) < _REMEMBERED:
+                    self.seen.add(digest)
+        self.file.write(b"".join(fresh))
+        rows = slice(start, start + len(made))
+        self.asked.digests[rows], self.asked.offsets[rows] = digests, offsets
+        self.asked.lengths[rows] = list(map(len, parts))
+
+
+def contents(table: Table, reads: Sequence[str]) -> np.ndarray[Any, Any]:
+    """The digest of each row's used cells: how a row is known again in another frame."""
+    made = np.zeros(table.height, DIGEST)
+    for start in range(0, table.height, BLOCK):
+        stop = min(start + BLOCK, table.height)
+        made[start:stop] = _contents(table.block(start, stop), reads, stop - start)
+    return made
+
+
+def _contents(block: dict[str, list[Any]], reads: Sequence[str], size: int) -> list[bytes]:
+    rows: Any = zip(*(block[name] for name in reads), strict=True) if reads else [()] * size
+    return [hashlib.blake2b(_canonical(cells), digest_size=16).digest() for cells in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """The scratch file, read back where a request's part is wanted."""
+
+    path: Path
+
+    def parts(self, offsets: np.ndarray[Any, Any], lengths: np.ndarray[Any, Any]) -> Iterator[bytes]:
+        """The parts at these places."""
+        if not len(offsets) or not self.path.stat().st_size:
+            return
+        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            for offset, length in zip(offsets.tolist(), lengths.tolist(), strict=True):
+                yield view[offset : offset + length]
