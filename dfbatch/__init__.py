@@ -1,4 +1,4 @@
-"""Label whole DataFrames with Claude through the Message Batches API.
+r"""Label whole DataFrames with Claude through the Message Batches API.
 
     import pandas as pd, dfbatch
 

@@ -82,10 +82,20 @@ def locate(wanted: np.ndarray[Any, Any], among: np.ndarray[Any, Any]) -> np.ndar
     """Where each of the wanted digests stands among others; -1 where it does not."""
     if not len(among):
         return np.full(len(wanted), -1, np.int64)
-    order = np.argsort(among, kind="stable")
-    spot = np.minimum(np.searchsorted(among, wanted, sorter=order), len(among) - 1)
+    keys, asked = _halves(among), _halves(wanted)
+    order = np.argsort(keys, kind="stable")
+    near = keys[order]
+    if ((near[1:] == near[:-1]) & (among[order[1:]] != among[order[:-1]])).any():  # once in 2**64
+        keys, asked = among, wanted
+        order = np.argsort(keys, kind="stable")
+    spot = np.minimum(np.searchsorted(keys, asked, sorter=order), len(among) - 1)
     found = order[spot]
     return np.where(among[found] == wanted, found, -1)
+
+
+def _halves(digests: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The first eight bytes as numbers, which sort ten times faster than text."""
+    return np.ascontiguousarray(digests).view(np.uint64)[::2]
 
 
 __all__ = ["DIGEST", "Digester", "Distinct", "Forecast", "distinct", "forecast", "locate", "occurrences"]

@@ -40,14 +40,14 @@ FOUND = np.dtype(
 _CUT_SHORT = frozenset({"max_tokens", "model_context_window_exceeded", "pause_turn"})
 
 
-class Block(msgspec.Struct):
+class Block(msgspec.Struct, gc=False):
     """A content block; only text blocks are read, every other type is kept in the raw file."""
 
     type: str = ""
     text: str | None = None
 
 
-class Usage(msgspec.Struct):
+class Usage(msgspec.Struct, gc=False):
     """Tokens, as the API counts them; most keys may be null or absent."""
 
     input_tokens: int | None = 0
@@ -56,7 +56,7 @@ class Usage(msgspec.Struct):
     cache_read_input_tokens: int | None = 0
 
 
-class Message(msgspec.Struct):
+class Message(msgspec.Struct, gc=False):
     """The part of a Message that rows are made of."""
 
     id: str = ""
@@ -66,7 +66,7 @@ class Message(msgspec.Struct):
     usage: Usage = msgspec.field(default_factory=Usage)
 
 
-class Result(msgspec.Struct):
+class Result(msgspec.Struct, gc=False):
     """`type` and, by type, `message` or `error` (doubly nested by the API)."""
 
     type: str
@@ -74,7 +74,7 @@ class Result(msgspec.Struct):
     error: dict[str, Any] | None = None
 
 
-class Line(msgspec.Struct):
+class Line(msgspec.Struct, gc=False):
     """One line of `GET …/results`."""
 
     custom_id: str
@@ -100,14 +100,23 @@ class Meaning(NamedTuple):
     error: str = ""
 
 
+def whole_answer(result: Result) -> str | None:
+    """The text of a plain, complete answer, quickly; None where `meaning` has to look closer."""
+    message = result.message
+    if message is None or message.stop_reason != "end_turn" or result.type != "succeeded" or len(message.content) != 1:
+        return None
+    return message.content[0].text if message.content[0].type == "text" else None
+
+
 def meaning(result: Result) -> Meaning:
     """Tell refusals, cut answers and errors apart.
 
     `pause_turn` and a full context window count as truncated: the answer is not whole. An unknown result type is
     `errored` and named, never taken for an answer.
     """
-    if result.type == "succeeded" and result.message is not None:
-        stop, text = result.message.stop_reason, answer(result.message)
+    message = result.message
+    if result.type == "succeeded" and message is not None:
+        stop, text = message.stop_reason, answer(message)
         if stop == "refusal":
             return Meaning("refused", text, "the model refused to answer")
         if stop in _CUT_SHORT:

@@ -13,6 +13,7 @@ from dfbatch.backends.faults import check, not_the_api, translated
 from dfbatch.errors import Ambiguous, NoBackend, NotFound, NotTheApi, OptionError
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
     from pathlib import Path
 
@@ -73,6 +74,7 @@ class Anthropic:
         self._headers = dict(headers or {})
         self._client: httpx.AsyncClient | None = None
         self._emulated = ""
+        self._context: ssl.SSLContext | None = None
         self._trust_env = True  # proxies and CA files as httpx reads them
         self.organization = self.workspace = ""
 
@@ -226,7 +228,19 @@ class Anthropic:
             headers=headers,
             timeout=httpx.Timeout(timeout, connect=10.0),
             follow_redirects=False,
+            trust_env=self._trust_env,
+            verify=self._tls(),
         )
+
+    def _tls(self) -> ssl.SSLContext | bool:
+        """Certificates are loaded once, and not at all for plain HTTP on this machine."""
+        if not self.base_url.startswith("https:"):
+            return False
+        if self._context is None:
+            import httpx
+
+            self._context = httpx.create_ssl_context(trust_env=self._trust_env)
+        return self._context
 
 
 class _Handed:

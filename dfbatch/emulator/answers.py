@@ -5,7 +5,7 @@ Not here: making answers (engines/), spoiling them on purpose (faults/answers.py
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dfbatch.emulator import ids, tokens
@@ -30,6 +30,7 @@ class Answer:
 
 
 def text_block(text: str, citations: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """A text block, `citations` present as in every response."""
     return {"type": "text", "text": text, "citations": citations}
 
 
@@ -37,21 +38,32 @@ def fitted(answer: Answer, ask: Ask) -> Answer:
     """The answer as the request lets it end: at a stop sequence, at max_tokens, at the end of the context."""
     if answer.output_tokens is not None:
         return answer
-    answer = _stopped(answer, ask.setting.params.get("stop_sequences") or [])
-    room = min(ask.max_tokens, ask.model.context - ask.tokens) - answer.thinking_tokens
-    reason = "max_tokens" if ask.max_tokens <= ask.model.context - ask.tokens else "model_context_window_exceeded"
-    content: list[dict[str, Any]] = []
-    for block in answer.content:
+    sequences = ask.setting.params.get("stop_sequences")
+    if sequences:
+        _stop(answer, sequences)
+    room = min(ask.max_tokens, ask.model.context - ask.tokens)
+    count = answer.thinking_tokens
+    for row, block in enumerate(answer.content):
         cost = _cost(block, ask)
-        if cost > room:
-            if block["type"] == "text":
-                content.append({**block, "text": _cut(block["text"], room, ask), "citations": None})
-            count = answer.thinking_tokens + sum(_cost(kept, ask) for kept in content)
-            return replace(answer, content=content, stop_reason=reason, stop_sequence=None, output_tokens=max(count, 1))
-        room -= cost
-        content.append(block)
-    count = answer.thinking_tokens + sum(_cost(block, ask) for block in content)
-    return replace(answer, content=content, output_tokens=max(count, 1) if content else 0)
+        if count + cost > room:
+            _cut_at(answer, ask, row, count, room)
+            return answer
+        count += cost
+    answer.output_tokens = max(count, 1) if answer.content else 0
+    return answer
+
+
+def _cut_at(answer: Answer, ask: Ask, row: int, count: int, room: int) -> None:
+    """End the answer within the block at `row`: text is cut, any other block is left out."""
+    block = answer.content[row]
+    answer.content = answer.content[:row]
+    if block["type"] == "text":
+        text = _cut(block["text"], room - count, ask)
+        count += tokens.of_text(text, ask.model)
+        answer.content.append(text_block(text))
+    answer.stop_reason = "max_tokens" if room == ask.max_tokens else "model_context_window_exceeded"
+    answer.stop_sequence = None
+    answer.output_tokens = max(count, 1)
 
 
 def message(ask: Ask, answer: Answer, cached: Cached, *, tier: str, seed: bytes) -> dict[str, Any]:
@@ -101,13 +113,14 @@ def _cut(text: str, room: int, ask: Ask) -> str:
     return cut
 
 
-def _stopped(answer: Answer, sequences: list[str]) -> Answer:
+def _stop(answer: Answer, sequences: list[str]) -> None:
+    """End it before the first stop sequence."""
     for row, block in enumerate(answer.content):
         if block["type"] != "text":
             continue
         found = [(at, word) for word in sequences if (at := block["text"].find(word)) >= 0]
         if found:
-            at, word = min(found)
-            kept = [*answer.content[:row], {**block, "text": block["text"][:at]}]
-            return replace(answer, content=kept, stop_reason="stop_sequence", stop_sequence=word)
-    return answer
+            at, answer.stop_sequence = min(found)
+            answer.content = [*answer.content[:row], text_block(block["text"][:at])]
+            answer.stop_reason = "stop_sequence"
+            return

@@ -52,6 +52,7 @@ class Setting:
 
     @property
     def model(self) -> Model:
+        """The model's facts."""
         return self.case.model
 
     def digest(self, messages: Any) -> bytes:
@@ -75,27 +76,33 @@ class Ask:
 
     @property
     def params(self) -> dict[str, Any]:
+        """All of params, messages included."""
         return {**self.setting.params, "messages": self.messages}
 
     @property
     def model(self) -> Model:
+        """The model's facts."""
         return self.setting.case.model
 
     @property
     def asked_model(self) -> str:
+        """The model's name as the request spells it."""
         return str(self.setting.params["model"])
 
     @property
     def max_tokens(self) -> int:
+        """The request's limit."""
         return int(self.setting.params["max_tokens"])
 
     @property
     def schema(self) -> dict[str, Any] | None:
+        """The schema the answer must fit, if one was given."""
         form = (self.setting.params.get("output_config") or {}).get("format")
         return form["schema"] if form else None
 
     @property
     def geo(self) -> str:
+        """Where it runs: `us` or `global`."""
         return self.setting.params.get("inference_geo") or "global"
 
 
@@ -106,6 +113,7 @@ class Asks:
         self._settings: dict[Any, Setting | ApiError] = {}
 
     def read(self, raw: bytes | memoryview, terms: Terms) -> Ask:
+        """Params as bytes to an Ask, or the ApiError they deserve."""
         fields = _object(raw)
         messages_raw = fields.pop("messages", None)
         setting = self._setting(fields, terms)

@@ -65,6 +65,7 @@ class Billing:
         return {**total, "workspaces": workspaces}
 
     def reset(self) -> None:
+        """Forget the digests; the sums are the store's."""
         with self._lock:
             for path in self._folder.billed.glob("*/*"):
                 path.unlink()
@@ -106,6 +107,7 @@ def _figures(sums: Sums) -> dict[str, Any]:
 
 
 def dollars(sums: Sums) -> float:
+    """What the sums cost."""
     price = prices()[sums.rate]
     whole = (
         sums.input * price.input

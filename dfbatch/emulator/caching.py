@@ -39,6 +39,7 @@ class Cached(NamedTuple):
 
     @property
     def total(self) -> int:
+        """All tokens billed in some other way than as plain input."""
         return self.read + self.write_5m + self.write_1h
 
 
@@ -87,6 +88,7 @@ class PromptCache:
         return Cached(read, written["5m"], written["1h"])
 
     def clear(self) -> None:
+        """Forget every prefix."""
         with self._lock:
             self._entries.clear()
 

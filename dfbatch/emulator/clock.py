@@ -30,9 +30,11 @@ class Clock:
 
     @property
     def offset(self) -> int:
+        """Microseconds added so far."""
         return self._offset
 
     def now(self) -> int:
+        """This moment in microseconds."""
         return round(self._base() * SECOND) + self._offset
 
     def advance(self, seconds: float) -> int:

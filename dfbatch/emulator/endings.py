@@ -34,6 +34,7 @@ class Ending:
 
     @classmethod
     def of(cls, batch: Batch, table: Timetable, answered: NDArray[np.void]) -> Ending:
+        """What the ending of `batch` delivers, by its timetable and the records of its lines."""
         started = np.ones(batch.total, np.bool_)
         if batch.cancel_at is not None:
             started = table.starts <= batch.cancel_at - batch.created_at

@@ -22,7 +22,7 @@ import numpy as np
 from dfbatch.emulator.errors import ApiError, invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -55,12 +55,11 @@ _envelope = msgspec.json.Decoder(_Envelope)
 
 def read(path: Path) -> NDArray[np.void]:
     """One ENTRY per request of the body at `path`, in body order, or the ApiError a create call answers."""
-    blocks = []
-    total = 0
+    blocks: list[NDArray[np.void]] = []
     with path.open("rb") as body:
-        for base, buffer, items in _windows(body, total=lambda: total):
-            blocks.append(_entries(base, buffer, items, first=total))
-            total += len(items)
+        for base, buffer, items in _windows(body):
+            blocks.append(_entries(base, buffer, items, first=sum(map(len, blocks))))
+    total = sum(map(len, blocks))
     if not total:
         raise invalid("requests: List should have at least 1 item after validation, not 0")
     if total > MAX_REQUESTS:
@@ -70,26 +69,27 @@ def read(path: Path) -> NDArray[np.void]:
     return entries
 
 
-def _windows(body: BinaryIO, *, total: Callable[[], int]) -> Iterator[tuple[int, bytes, list[_Item]]]:
+def _windows(body: BinaryIO) -> Iterator[tuple[int, bytes, list[_Item]]]:
     """(offset in the body of the buffer's first byte, buffer, its requests), window by window."""
     text = body.read(_WINDOW)
     head = _HEAD.match(text)
     if head is None or len(text) < _WINDOW:
         yield 0, *_last(text + body.read(_WINDOW), b"", first=0)  # short or strange: judged as a whole
         return
-    base, rest, size = head.end(), text[head.end() :], _WINDOW
+    base, rest, size, count = head.end(), text[head.end() :], _WINDOW, 0
     while True:
         more = body.read(size)
         rest += more
         if len(more) < size:
-            yield base - len(_OPENING), *_last(rest, _OPENING, first=total())
+            yield base - len(_OPENING), *_last(rest, _OPENING, first=count)
             return
-        found = _first_requests(rest, first=total())
+        found = _first_requests(rest, first=count)
         if found is None:
             size = len(rest)
             continue
         buffer, items = found
         yield base - 1, buffer, items
+        count += len(items)
         base += len(buffer) - 1
         rest, size = rest[len(buffer) - 1 :], _WINDOW
 
@@ -214,7 +214,7 @@ def _problem(item: Any) -> str:
         return "{place}: Input should be a valid dictionary or object to extract fields from"
     for key in ("custom_id", "params"):
         if key not in item:
-            return "{place}."+f"{key}: Field required"
+            return "{place}." + f"{key}: Field required"
     for key in item:
         if key not in {"custom_id", "params"}:
             return "{place}." + f"{key}: Extra inputs are not permitted"
@@ -232,4 +232,3 @@ def id_problem(custom_id: Any) -> str:
     if not re.fullmatch(r"[a-zA-Z0-9_-]+", custom_id):
         return "{place}.custom_id: String should match pattern '" + PATTERN + "'"
     return ""
-

@@ -52,8 +52,10 @@ class ApiError(Exception):
 
 
 def invalid(message: str, *, details: dict[str, Any] | None = None) -> ApiError:
+    """A 400."""
     return ApiError(message, details=details)
 
 
 def not_found(message: str) -> ApiError:
+    """A 404."""
     return ApiError(message, status=404)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +29,7 @@ class Folder:
 
     @property
     def batches(self) -> Path:
+        """A folder for each batch."""
         return self.root / "batches"
 
     @property
@@ -38,9 +39,11 @@ class Folder:
 
     @property
     def database(self) -> Path:
+        """The SQLite file."""
         return self.root / "state.sqlite"
 
     def batch(self, batch_id: str) -> BatchFolder:
+        """The files of one batch."""
         return BatchFolder(self.batches / batch_id)
 
     def sweep(self, keep: set[str]) -> None:
@@ -64,10 +67,11 @@ class BatchFolder:
         self.results = root / "results.jsonl"  # what the results endpoint streams, once ended
 
     def remove(self) -> None:
+        """The folder with all its files."""
         shutil.rmtree(self.root, ignore_errors=True)
 
 
 def private_open(path: Path, mode: str = "wb") -> BinaryIO:
     """Open for writing (`wb` anew, `ab` at the end), readable by the owner alone (0600)."""
     flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if mode == "wb" else os.O_APPEND) | getattr(os, "O_BINARY", 0)
-    return os.fdopen(os.open(path, flags, 0o600), mode)
+    return cast("BinaryIO", os.fdopen(os.open(path, flags, 0o600), mode))

@@ -77,6 +77,7 @@ class Life:
         return batch
 
     def new(self, total: int, *, workspace: str, version: str, betas: list[str], profile: str | None) -> Batch:
+        """A batch as it is at its creation, not yet accepted."""
         now = self.clock.now()
         pace = self._pace
         return Batch(
@@ -114,6 +115,7 @@ class Life:
             return found[:limit], len(found) > limit
 
     def cancel(self, batch_id: str, workspace: str, *, stuck: bool = False) -> Batch:
+        """Start canceling: what has not begun will not; `stuck` makes it stay so."""
         with self._change:
             batch = self.get(batch_id, workspace)
             if batch.ended_at is not None:
@@ -126,6 +128,7 @@ class Life:
             return batch
 
     def delete(self, batch_id: str, workspace: str) -> None:
+        """Remove an ended batch with its results."""
         with self._change:
             batch = self.get(batch_id, workspace)
             if batch.ended_at is None:
@@ -140,6 +143,7 @@ class Life:
                 self._remove(batch)
 
     def archived_at(self, batch: Batch) -> int | None:
+        """When its results went, if they have."""
         moment = batch.created_at + RETENTION
         return moment if batch.ended_at is not None and self.clock.now() >= moment else None
 
@@ -180,6 +184,7 @@ class Life:
             return batch.cancel_at is None and self.clock.now() < batch.expires_at
 
     def note_answered(self, batch_id: str, count: int) -> None:
+        """So many of its requests have their answers by now."""
         with self._change:
             self._answered[batch_id] = count
 
@@ -199,6 +204,7 @@ class Life:
             return self._change.wait_for(lambda: all(batch.closed_at for batch in self._live.values()), timeout)
 
     def stop(self) -> None:
+        """Wake the processor to end."""
         with self._change:
             self.stopping = True
             self._change.notify_all()
@@ -215,6 +221,7 @@ class Life:
         return answering_order(batch.total, seed=(batch.seed, batch.seq))
 
     def timetable(self, batch: Batch) -> Timetable:
+        """When its requests start and finish; kept while it lives."""
         with self._change:
             if batch.id not in self._tables:
                 law = Law.parse(batch.law)

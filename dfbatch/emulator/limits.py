@@ -70,6 +70,7 @@ class Limits:
             )
 
     def clear(self) -> None:
+        """Fill every bucket."""
         with self._lock:
             self._buckets.clear()
 
@@ -92,6 +93,7 @@ class Bucket:
         return 0
 
     def headers(self, now: int) -> dict[str, str]:
+        """The rate limit headers for a call made now."""
         full = now + int((self._rate - self._level) * 60 * SECOND / self._rate)
         return {
             "anthropic-ratelimit-requests-limit": str(self._rate),

@@ -25,6 +25,7 @@ _NO_DIGEST = bytes(32)
 
 
 def succeeded(custom_id: str, ask: Ask, answer: Answer, cached: Cached) -> bytes:
+    """A line that holds a Message."""
     message = answers.message(ask, answer, cached, tier="batch", seed=ask.digest + custom_id.encode())
     return _line(custom_id, {"type": "succeeded", "message": message})
 

@@ -80,6 +80,7 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @cache
 def catalogue() -> Catalogue:
+    """All models, read once."""
     return msgspec.toml.decode(Path(__file__).with_name("models.toml").read_bytes(), type=Catalogue)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,15 +15,19 @@ import numpy as np
 from dfbatch.emulator import lines, records
 from dfbatch.emulator.answers import fitted
 from dfbatch.emulator.asks import Asks, Terms
+from dfbatch.emulator.caching import Cached
 from dfbatch.emulator.envelope import ENTRY
 from dfbatch.emulator.errors import ApiError
 from dfbatch.emulator.folder import private_open
 
 if TYPE_CHECKING:
+    from io import FileIO
+    from pathlib import Path
     from typing import BinaryIO
 
     from numpy.typing import NDArray
 
+    from dfbatch.emulator.asks import Ask
     from dfbatch.emulator.caching import PromptCache
     from dfbatch.emulator.engines import Engine
     from dfbatch.emulator.faults import Faults
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from dfbatch.emulator.store import Batch
 
 _BLOCK = 256
+_NOTHING = Cached()
 log = logging.getLogger("dfbatch.emulator")
 
 
@@ -50,6 +54,7 @@ class Processor:
         self._thread = threading.Thread(target=self._run, name="emulator-processor", daemon=True)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def join(self) -> None:
@@ -67,9 +72,8 @@ class Processor:
     def _answer(self, batch: Batch) -> None:
         folder = self._life.folder.batch(batch.id)
         work = _Work.open(self._life, batch, folder)
-        terms = Terms(batch.version, batch=True, betas=tuple(batch.betas), profile=batch.profile)
         with (
-            folder.body.open("rb") as body,
+            folder.body.open("rb", buffering=0) as body,
             private_open(folder.lines, "ab") as out,
             private_open(folder.records, "ab") as ledger,
         ):
@@ -77,38 +81,48 @@ class Processor:
             while at < work.total and self._life.wants_more(batch.id, at):
                 step = _BLOCK if self._engine.instant else 1
                 block = range(at, min(at + step, work.total))
-                rows = [self._line(batch, work, position, terms, body, out) for position in block]
+                rows = [self._line(work, place, body, out) for place in work.places(block)]
                 out.flush()
                 ledger.write(records.packed(rows))
                 ledger.flush()
                 at = block.stop
                 self._life.note_answered(batch.id, at)
-        if at >= work.total or not self._life.wants_more(batch.id, at):
-            if not self._life.stopping:
-                self._life.close(batch.id)
+        if not self._life.stopping:
+            self._life.close(batch.id)
 
-    def _line(self, batch: Batch, work: _Work, position: int, terms: Terms, body: BinaryIO, out: BinaryIO) -> Row:
-        offset, length, name = work.entries[work.order[position]].item()
-        custom_id = name.decode()
-        body.seek(offset)
+    def _line(self, work: _Work, place: _Place, body: FileIO, out: BinaryIO) -> Row:
+        custom_id = place.name.decode()
+        body.seek(place.offset)
         try:
-            ask = self._asks.read(body.read(length), terms)
+            ask = self._asks.read(body.read(place.length), work.terms)
             answer = self._faults.spoil(fitted(self._engine.answer(ask), ask), ask, custom_id)
-            start, finish = work.times(position)
-            salt = batch.id.encode() + name
-            cached = self._cache.bill(ask, pool=f"{batch.workspace} batch", start=start, finish=finish, salt=salt)
+            cached = self._cached(ask, work, place) if ask.marked else _NOTHING
             line = lines.succeeded(custom_id, ask, answer, cached)
             row = lines.paid_row(work.end, len(line), ask, answer, cached)
         except ApiError as error:
             line = lines.errored(custom_id, error)
             row = lines.free_row(work.end, len(line))
         except Exception as error:
-            log.exception("a request of batch %s failed in the emulator", batch.id)
+            log.exception("a request of batch %s failed in the emulator", work.batch.id)
             line = lines.errored(custom_id, ApiError(f"Internal server error: {type(error).__name__}", status=500))
             row = lines.free_row(work.end, len(line))
         out.write(line)
         work.end += len(line)
         return row
+
+    def _cached(self, ask: Ask, work: _Work, place: _Place) -> Cached:
+        start, finish = work.times(place.position)
+        salt = work.batch.id.encode() + place.name
+        return self._cache.bill(ask, pool=f"{work.batch.workspace} batch", start=start, finish=finish, salt=salt)
+
+
+class _Place(NamedTuple):
+    """Where one request's params lie in the body, and its place in answering order."""
+
+    position: int
+    offset: int
+    length: int
+    name: bytes
 
 
 class _Work:
@@ -120,7 +134,8 @@ class _Work:
         self.total = len(entries)
         self.done = 0
         self.end = 0  # size of the lines written
-        self._created = batch.created_at
+        self.batch = batch
+        self.terms = Terms(batch.version, batch=True, betas=tuple(batch.betas), profile=batch.profile)
         self._table = table
 
     @classmethod
@@ -130,10 +145,14 @@ class _Work:
         work.done, work.end = torn.lines, torn.bytes
         return work
 
+    def places(self, block: range) -> list[_Place]:
+        entries = self.entries[self.order[block.start : block.stop]].tolist()
+        return [_Place(position, *entry) for position, entry in zip(block, entries, strict=True)]
+
     def times(self, position: int) -> tuple[int, int]:
         return (
-            self._created + int(self._table.starts[position]),
-            self._created + int(self._table.finishes[position]),
+            self.batch.created_at + int(self._table.starts[position]),
+            self.batch.created_at + int(self._table.finishes[position]),
         )
 
 

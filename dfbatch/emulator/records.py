@@ -40,6 +40,7 @@ def rates() -> list[str]:
 
 
 def packed(rows: list[Row]) -> bytes:
+    """The rows as bytes for the file."""
     return np.array(rows, RECORD).tobytes()
 
 

@@ -32,6 +32,7 @@ class Law:
 
     @classmethod
     def parse(cls, text: str | float) -> Law:
+        """From text; a plain number is a fixed law."""
         words = str(text).split(":")
         if len(words) == 1:
             words = ["fixed", *words]
@@ -46,15 +47,19 @@ class Law:
 
     @property
     def instant(self) -> bool:
+        """Whether everything takes no time at all."""
         return self.shape == "fixed" and self.figures == (0.0,)
 
     def draw(self, rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+        """So many values."""
         if self.shape == "fixed":
             return np.full(count, self.figures[0])
         if self.shape == "uniform":
-            return rng.uniform(*sorted(self.figures), count)
+            low, high = sorted(self.figures)
+            return rng.uniform(low, high, count)
         median, sigma = self.figures
-        return median * np.exp(sigma * rng.standard_normal(count))
+        drawn: NDArray[np.float64] = median * np.exp(sigma * rng.standard_normal(count))
+        return drawn
 
     def at(self, share: float) -> float:
         """The value below which `share` of all draws lie."""
@@ -75,6 +80,7 @@ class Timetable:
 
     @property
     def last(self) -> int:
+        """When the last request finishes."""
         return int(self.finishes.max())
 
 

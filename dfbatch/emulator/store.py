@@ -98,15 +98,18 @@ class Store:
             raise InUse(f"{path.parent} is in use by another emulator ({error})") from error
 
     def close(self) -> None:
+        """Let go of the file."""
         with self._lock:
             self._db.close()
 
     def value(self, name: str) -> str | None:
+        """A named value, if it was kept."""
         with self._lock:
             row = self._db.execute("SELECT value FROM named WHERE name = ?", (name,)).fetchone()
         return None if row is None else str(row[0])
 
     def keep(self, name: str, value: str) -> None:
+        """Remember a named value."""
         with self._writing():
             self._db.execute("INSERT OR REPLACE INTO named VALUES (?, ?)", (name, value))
 
@@ -129,10 +132,12 @@ class Store:
             self._bill(billed or [])
 
     def bill(self, sums: Sums) -> None:
+        """Add to what was used."""
         with self._writing():
             self._bill([sums])
 
     def find(self, batch_id: str) -> Batch | None:
+        """The batch of this id, deleted ones included."""
         with self._lock:
             row = self._db.execute("SELECT seq, state FROM batches WHERE id = ?", (batch_id,)).fetchone()
         return None if row is None else _batch(*row)
@@ -142,6 +147,11 @@ class Store:
         with self._lock:
             rows = self._db.execute("SELECT seq, state FROM batches WHERE ended = 0 AND deleted = 0 ORDER BY seq")
             return [_batch(*row) for row in rows]
+
+    def kept(self) -> set[str]:
+        """The ids of all batches that still have files."""
+        with self._lock:
+            return {str(row[0]) for row in self._db.execute("SELECT id FROM batches WHERE deleted = 0")}
 
     def page(self, workspace: str, *, above: int = 0, below: int = FOREVER, limit: int, upward: bool) -> list[Batch]:
         """At most `limit` batches next to an anchor: the oldest above it (`upward`) or the newest below it."""
@@ -164,10 +174,12 @@ class Store:
             return {str(workspace): (int(count), int(total)) for workspace, count, total in rows}
 
     def sums(self) -> list[Sums]:
+        """All that was billed."""
         with self._lock:
             return [Sums(*row) for row in self._db.execute("SELECT * FROM usage ORDER BY workspace, mode, rate, geo")]
 
     def reset(self) -> None:
+        """Forget all batches and usage."""
         with self._writing():
             for table in ("batches", "usage"):
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608

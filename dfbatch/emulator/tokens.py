@@ -14,6 +14,8 @@ import msgspec
 from dfbatch.emulator import media
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dfbatch.emulator.models import Model
 
 BYTES = 4
@@ -26,15 +28,18 @@ UNSEEN_PDF = 10 * PER_PAGE
 
 
 def of_text(text: str, model: Model) -> int:
+    """Tokens of a text."""
     length = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
     return scaled(-(-length // BYTES), model)
 
 
 def scaled(count: int, model: Model) -> int:
+    """A count by the old tokenizer as the model's own counts it."""
     return -int(-count * NEW_TOKENIZER // 1) if model.tokenizer == "new" else count
 
 
 def of_json(value: Any, model: Model) -> int:
+    """Tokens of anything as JSON text."""
     return scaled(-(-len(msgspec.json.encode(value)) // BYTES), model)
 
 
@@ -46,26 +51,13 @@ def of_content(content: Any, model: Model) -> int:
 
 
 def of_block(block: dict[str, Any], model: Model) -> int:
-    kind = block.get("type")
-    if kind == "text":
-        return of_text(block["text"], model)
-    if kind == "image":
-        return _of_image(block["source"])
-    if kind == "document":
-        named = of_text(f"{block.get('title') or ''}{block.get('context') or ''}", model)
-        return named + _of_document(block["source"], model)
-    if kind == "search_result":
-        return of_text(block["title"], model) + of_content(block["content"], model)
-    if kind == "tool_result":
-        return PER_MESSAGE + of_content(block.get("content") or "", model)
-    if kind == "tool_use":
-        return PER_MESSAGE + of_json(block["input"], model)
-    if kind in {"thinking", "redacted_thinking"}:
-        return 0  # thinking of earlier turns is not counted
-    return of_json(block, model)
+    """Tokens of one content block."""
+    count: Callable[[dict[str, Any], Model], int] = _BLOCKS.get(str(block.get("type")), of_json)
+    return count(block, model)
 
 
 def of_messages(messages: list[dict[str, Any]], model: Model) -> int:
+    """Tokens of all turns."""
     return sum(PER_MESSAGE + of_content(message["content"], model) for message in messages)
 
 
@@ -93,3 +85,21 @@ def _of_document(source: dict[str, Any], model: Model) -> int:
     if kind == "content":
         return of_content(source["content"], model)
     return PER_PAGE * (media.pdf_pages(source["data"]) or 1) if kind == "base64" else UNSEEN_PDF
+
+
+def _of_titled(block: dict[str, Any], model: Model) -> int:
+    named = of_text(f"{block.get('title') or ''}{block.get('context') or ''}", model)
+    return named + _of_document(block["source"], model)
+
+
+# thinking of earlier turns is not counted
+_BLOCKS: dict[str, Callable[[dict[str, Any], Model], int]] = {
+    "text": lambda block, model: of_text(block["text"], model),
+    "image": lambda block, _model: _of_image(block["source"]),
+    "document": _of_titled,
+    "search_result": lambda block, model: of_text(block["title"], model) + of_content(block["content"], model),
+    "tool_result": lambda block, model: PER_MESSAGE + of_content(block.get("content") or "", model),
+    "tool_use": lambda block, model: PER_MESSAGE + of_json(block["input"], model),
+    "thinking": lambda _block, _model: 0,
+    "redacted_thinking": lambda _block, _model: 0,
+}

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def when_imported(name: str, callback: Callback) -> None:
-    """Call `callback(module)` once: now if the module is imported, else right after its first import."""
+    """Call `callback(module)` once: now if the module is imported, else right after its first import.
+
+    A second callback for the same name takes the place of the first.
+    """
     _awaited[name] = callback
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)

@@ -47,10 +47,11 @@ def translated(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def whole(path: Path, *, by: str = "") -> Iterator[Any]:
+def whole(path: Path, *, by: str = "", durable: bool = True) -> Iterator[Any]:
     """A binary file that appears under its name only when it is complete and synced; removed where that fails.
 
-    `by` tells apart processes that may write the same file at one time; what they write is equal.
+    `by` tells apart processes that may write the same file at one time; what they write is equal. What is not
+    `durable` may be lost with the machine's power, never in part.
     """
     part = path.with_name(f"{path.name}{by}.part")
     try:
@@ -58,9 +59,11 @@ def whole(path: Path, *, by: str = "") -> Iterator[Any]:
             with open(os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as file:  # noqa: PTH123
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
             part.replace(path)
-            sync_folder(path.parent)
+            if durable:
+                sync_folder(path.parent)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
@@ -77,9 +80,9 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_array(path: Path, array: np.ndarray[Any, Any]) -> None:
+def write_array(path: Path, array: np.ndarray[Any, Any], *, durable: bool = True) -> None:
     """Keep an array of plain numbers and bytes."""
-    with whole(path) as file:
+    with whole(path, durable=durable) as file:
         np.save(file, array, allow_pickle=False)
 
 

@@ -9,7 +9,6 @@ import concurrent.futures
 import shutil
 import time
 import warnings
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,11 +34,10 @@ from dfbatch.ledger import Ledger, home
 from dfbatch.ledger.files import read_array
 from dfbatch.ledger.records import ENDED, PLANNED, RELEASED, SUBMITTED, SUBMITTING
 from dfbatch.progress.choose import display as display_for
-from dfbatch.results import OUTCOMES
 from dfbatch.run import layout, thread
 from dfbatch.run.again import ask_failed
 from dfbatch.run.loop import Work
-from dfbatch.run.report import Row, failed_columns, snapshot
+from dfbatch.run.report import Row, failed_columns, snapshot, tally
 from dfbatch.run.sheet import Sheet
 
 if TYPE_CHECKING:
@@ -52,6 +50,7 @@ if TYPE_CHECKING:
     from dfbatch.progress import Snapshot
     from dfbatch.run.prepare import Prepared
 
+SHOWN = 1.0  # seconds between moments that are shown
 STEP = 0.2  # seconds between looks of the waiting thread: interrupts and displays are served this often
 
 _ledgers: dict[Path, Ledger] = {}
@@ -137,8 +136,7 @@ class Run:
     def counts(self) -> dict[str, int]:
         """Rows by outcome, and `pending`; they sum to the frame's length."""
         self._load()
-        counted = Counter(self._work.sheet.outcomes(self._take).tolist())
-        return {OUTCOMES[code]: count for code, count in sorted(counted.items())}
+        return tally(self._work.sheet.outcomes(self._take))
 
     @property
     def cost(self) -> pricing.Cost:
@@ -219,6 +217,7 @@ class Run:
             self._drive(sending=False)
         shown = display_for(self._progress)
         deadline = None if timeout is None else time.monotonic() + timeout
+        due = time.monotonic()
         try:
             while self._driving and not (until == "sent" and self._all_sent()):
                 if deadline is not None and time.monotonic() >= deadline:
@@ -228,7 +227,9 @@ class Run:
                         hint=f"wait again, or come back with dfbatch.open({self.id!r})",
                         run=self,
                     )
-                shown.show(self.snapshot())
+                if time.monotonic() >= due:
+                    due = time.monotonic() + SHOWN
+                    shown.show(self.snapshot())
                 self._pause(STEP if deadline is None else min(STEP, max(0.0, deadline - time.monotonic())))
         except KeyboardInterrupt:
             raise self._detached() from None

@@ -13,7 +13,7 @@ from dfbatch.results import CODE, PENDING, SUCCEEDED
 from dfbatch.run.spools import shrink
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable
 
     import numpy as np
 
@@ -36,21 +36,36 @@ class Collector:
         self._sheet = sheet
         self._downloads = asyncio.Semaphore(DOWNLOADS)
         self._judging = asyncio.Lock()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def has(self, chunk: ChunkRecord) -> bool:
         """Whether its answers are laid already."""
         return any(other.id == chunk.id for other in self._sheet.chunks)
 
-    async def collect(self, chunks: Sequence[ChunkRecord]) -> list[ChunkRecord]:
-        """All of these, downloads side by side; returns those that answered 404, which may pass.
+    def start(self, chunks: Iterable[ChunkRecord], *, then: Callable[[], None]) -> None:
+        """Collect these side by side with whatever else goes on; `then` is called after each."""
+        for chunk in chunks:
+            if chunk.id not in self._tasks:
+                task = asyncio.create_task(self._one(chunk))
+                task.add_done_callback(lambda _: then())
+                self._tasks[chunk.id] = task
 
-        Any other error is raised, when all have been tried.
-        """
-        done = await asyncio.gather(*(self._one(chunk) for chunk in chunks), return_exceptions=True)
-        for outcome in done:
-            if isinstance(outcome, BaseException) and not isinstance(outcome, NotFound):
-                raise outcome
-        return [chunk for chunk, outcome in zip(chunks, done, strict=True) if isinstance(outcome, NotFound)]
+    @property
+    def busy(self) -> bool:
+        """Whether something is being collected."""
+        return any(not task.done() for task in self._tasks.values())
+
+    def settled(self) -> list[tuple[str, BaseException | None]]:
+        """What came to its end since this was asked last: chunk ids, and what went wrong."""
+        ended = [(chunk_id, task) for chunk_id, task in self._tasks.items() if task.done()]
+        for chunk_id, _ in ended:
+            del self._tasks[chunk_id]
+        return [(chunk_id, task.exception()) for chunk_id, task in ended]
+
+    async def finish(self) -> None:
+        """Let what is under way come to its end."""
+        if self._tasks:
+            await asyncio.wait(self._tasks.values())
 
     async def _one(self, chunk: ChunkRecord) -> None:
         if chunk.state == COLLECTED:

@@ -96,7 +96,7 @@ def _ours(adapter: Adapter, frame: Any, name: str, ledger: Ledger) -> bool:
 def note_written(ledger: Ledger, record: RunRecord, columns: Sequence[Column]) -> None:
     """Remember what was written under which name, so that the cell can be run again."""
     for column in columns:
-        write_array(_prints_file(ledger, record.id, column.name), prints(column))
+        write_array(_prints_file(ledger, record.id, column.name), prints(column), durable=False)
         ledger.wrote(record.id, column.name, column.kind)
 
 

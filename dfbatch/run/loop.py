@@ -18,6 +18,7 @@ from dfbatch.errors import (
     BatchLost,
     DfbatchError,
     InDoubt,
+    NotFound,
     RateLimited,
     RunPaused,
     TooLarge,
@@ -142,6 +143,7 @@ class Work:
         finally:
             if not sender.done():
                 self.sending = False
+            await collector.finish()
             await asyncio.wait([sender])  # a POST under way is never cut off: that would leave it in doubt
 
     def _heed(self, sender: asyncio.Task[None]) -> None:
@@ -243,22 +245,26 @@ class Work:
     async def _look(self, collector: Collector) -> bool:
         """Ask for the state of all open batches and collect what ended; whether anything is left to wait for."""
         await self._poll()
-        waiting = False
-        ended: list[ChunkRecord] = []
-        for chunk in self.ledger.chunks(self.record.id):
-            if chunk.state in (ENDED, COLLECTED) and not collector.has(chunk):
-                ended.append(chunk)
-            waiting |= self._waits_for(chunk)
+        self._heed_collected(collector)
+        chunks = self.ledger.chunks(self.record.id)
+        ended = [chunk for chunk in chunks if chunk.state in (ENDED, COLLECTED) and not collector.has(chunk)]
+        collector.start(ended, then=self._wake.set)
+        waiting = any([self._waits_for(chunk) for chunk in chunks]) or bool(ended) or collector.busy
         if ended:
             self._say("collecting")
-            gone = await collector.collect(ended)
-            for chunk in gone:
-                self._missed(chunk)
-            waiting |= bool(gone)
-            self._looks = self._looks if gone else 0
-        if waiting and not any(chunk.state == PLANNED for chunk in self._unsent()):
+        elif waiting and not any(chunk.state == PLANNED for chunk in self._unsent()):
             self._say("canceling" if self.canceling else "waiting", self._doubt_message())
         return waiting
+
+    def _heed_collected(self, collector: Collector) -> None:
+        """A 404 on results may pass; anything else is raised."""
+        for chunk_id, error in collector.settled():
+            if isinstance(error, NotFound):
+                self._missed(self.ledger.chunk(chunk_id))
+            elif error is not None:
+                raise error
+            else:
+                self._looks = 0
 
     def _waits_for(self, chunk: ChunkRecord) -> bool:
         own = chunk.run == self.record.id

@@ -25,7 +25,7 @@ from dfbatch.run import layout
 from dfbatch.run.claims import Claimed, claim
 from dfbatch.run.rows import BLOCK, Asked, Scratch, ask
 from dfbatch.run.sheet import Sheet
-from dfbatch.templates import near_miss
+from dfbatch.prompts.templates import near_miss
 
 if TYPE_CHECKING:
     from dfbatch.backends import Backend

@@ -46,7 +46,7 @@ def snapshot(run: Run, work: Work, ledger: Ledger, take: np.ndarray[Any, Any], *
     now = work.clock.now()
     chunks = [chunk for chunk in ledger.chunks(run.id) if chunk.state != RELEASED]
     own = {chunk.id for chunk in chunks if chunk.run == run.id}
-    outcomes = Counter(work.sheet.outcomes(take).tolist())
+    outcomes = tally(work.sheet.outcomes(take))
     answered = work.sheet.source[take[take >= 0]] if len(work.sheet.requests) else np.empty(0, np.int32)
     borrowed = [at for at, chunk in enumerate(work.sheet.chunks) if chunk.id not in own]
     return Snapshot(
@@ -58,12 +58,18 @@ def snapshot(run: Run, work: Work, ledger: Ledger, take: np.ndarray[Any, Any], *
         rows=run.record.rows,
         requests=run.record.requests,
         reused=int(np.isin(answered, borrowed).sum()),
-        counts={OUTCOMES[code]: count for code, count in sorted(outcomes.items())},
+        counts=outcomes,
         batches=tuple(_mark(chunk, ledger.batch(chunk.id), work, now) for chunk in chunks),
         elapsed=now - since,
         spent=str(run.cost),
         message=run.message,
     )
+
+
+def tally(outcomes: np.ndarray[Any, Any]) -> dict[str, int]:
+    """Rows by outcome."""
+    counts = np.bincount(outcomes, minlength=len(OUTCOMES)).tolist()
+    return {name: count for name, count in zip(OUTCOMES, counts, strict=True) if count}
 
 
 def _mark(chunk: ChunkRecord, batch: BatchRecord | None, work: Work, now: float) -> BatchMark:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +16,7 @@ import numpy as np
 
 from dfbatch.ledger import ROW
 from dfbatch.ledger.files import whole
-from dfbatch.requests import DIGEST, Digester, part
+from dfbatch.requests import DIGEST, Digester, parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,7 +55,7 @@ def ask(table: Table, prompt: Prompt, digester: Digester, *, on_null: OnNull, sc
     asked = Asked(
         np.zeros(height, ROW), np.zeros(height, DIGEST), np.zeros(height, np.int64), np.zeros(height, np.int64)
     )
-    with whole(scratch) as file:
+    with whole(scratch, durable=False) as file:
         notes = _Notes(asked, digester, file)
         for start in range(0, height, BLOCK):
             stop = min(start + BLOCK, height)
@@ -93,20 +94,23 @@ class _Notes:
 
     def add(self, made: Sequence[Any], start: int) -> None:
         """The next rows."""
-        parts = [part(content) if content is not None else b"" for content in made]
-        digests = list(map(self.digester.one, parts))
-        offsets, fresh = [], []
-        for row_part, digest in zip(parts, digests, strict=True):
-            offsets.append(self.place)
-            if digest not in self.seen:
-                fresh.append(row_part)
-                self.place += len(row_part)
-                if len(self.seen) < _REMEMBERED:
-                    self.seen.add(digest)
-        self.file.write(b"".join(fresh))
+        made_parts = parts(made)
+        digests = list(map(self.digester.one, made_parts))
+        lengths = np.fromiter(map(len, made_parts), np.int64, len(made))
+        new = set(digests).difference(self.seen)
+        written = lengths
+        if len(new) < len(digests):  # parts that are in the file, or twice in this block, are written once
+            fresh = [digest in new and not new.discard(digest) for digest in digests]
+            made_parts = list(compress(made_parts, fresh))
+            written = np.where(fresh, lengths, 0)
+        if len(self.seen) < _REMEMBERED:
+            self.seen.update(digests)
+        self.file.write(b"".join(made_parts))
+        ends = self.place + np.cumsum(written)
         rows = slice(start, start + len(made))
-        self.asked.digests[rows], self.asked.offsets[rows] = digests, offsets
-        self.asked.lengths[rows] = list(map(len, parts))
+        self.asked.digests[rows], self.asked.lengths[rows] = digests, lengths
+        self.asked.offsets[rows] = ends - written
+        self.place = int(ends[-1])
 
 
 def contents(table: Table, reads: Sequence[str]) -> np.ndarray[Any, Any]:
@@ -119,8 +123,12 @@ def contents(table: Table, reads: Sequence[str]) -> np.ndarray[Any, Any]:
 
 
 def _contents(block: dict[str, list[Any]], reads: Sequence[str], size: int) -> list[bytes]:
-    rows: Any = zip(*(block[name] for name in reads), strict=True) if reads else [()] * size
-    return [hashlib.blake2b(_canonical(cells), digest_size=16).digest() for cells in rows]
+    if len(reads) == 1:  # a text alone is hashed as it is: no JSON array begins with a quote
+        texts = [b'"' + cell.encode() if type(cell) is str else _canonical([cell]) for cell in block[reads[0]]]
+    else:
+        rows = zip(*(block[name] for name in reads), strict=True) if reads else [()] * size
+        texts = [_canonical(cells) for cells in rows]
+    return [hashlib.sha256(text).digest()[:16] for text in texts]
 
 
 @dataclass(frozen=True, slots=True)

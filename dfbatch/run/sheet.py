@@ -6,30 +6,28 @@ Raw files are read here block by block; fetching them is the loop's.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from dfbatch.columns import Builder, Column
 from dfbatch.kinds import TEXT, Kind
-from dfbatch.ledger.files import lines, read_array
+from dfbatch.ledger.files import read_array
 from dfbatch.plan import locate
 from dfbatch.pricing import Tokens
-from dfbatch.requests import checks_out, positions
-from dfbatch.results import CODE, FINAL, FOUND, OUTCOMES, PENDING, SUCCEEDED, Line, Usage, better, meaning, parse
+from dfbatch.results import CODE, FINAL, FOUND, OUTCOMES, PENDING, SUCCEEDED, Result, Usage, meaning, whole_answer
+from dfbatch.run.reader import Found, Reader
 from dfbatch.schemas import Invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from dfbatch.ledger.records import ChunkRecord
     from dfbatch.schemas import Schema
 
 _NO_USAGE = Usage()
-_BLOCK = 2048  # result lines that are Python objects at one time
 _OUTCOME = Kind("category", categories=OUTCOMES[1:])
 
 EXTRAS: dict[str, Kind] = {  # what `include` may add
@@ -77,49 +75,53 @@ class Sheet:
             self.chunks.append(chunk)
             ids.append(chunk.id)
         requests = read_array(map_file)
-        reader = _Reader(chunk, requests, locate(requests["digest"], self.requests["digest"]), raw)
+        targets = locate(requests["digest"], self.requests["digest"])
+        reader = Reader(chunk, requests, raw)
         found = np.zeros(len(requests), FOUND)
-        origin = ids.index(chunk.id)
         for block in reader.blocks():
-            self._judge(block, reader, found, origin)
+            marks, laid, chosen = self._judge(block, targets[block.at], ids.index(chunk.id))
+            found[block.at] = marks
+            for name, builder in self._extras.items():
+                builder.put(laid, [_extra(name, block, at, reader) for at in chosen.tolist()])
         self.strange += reader.strange
         return found
 
-    def _judge(self, block: list[_Spot], reader: _Reader, found: np.ndarray[Any, Any], origin: int) -> None:
-        if not block:
-            return
-        said = [self._said(spot) for spot in block]
-        index = np.array([spot.at for spot in block])
-        found[index] = _marks(block, [outcome for outcome, _, _ in said])
-        targets = reader.targets[index]
-        chosen = np.flatnonzero((targets >= 0) & self._gives_way(targets, found["outcome"][index]))
+    def _judge(
+        self, block: Found, targets: np.ndarray[Any, Any], origin: int
+    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Judge a block and lay its values; returns what was found, where it was laid, and which lines those are."""
+        judge = self.schema.judging
+        said = [_said(line.result, judge) for line in block.lines]
+        marks = _marks(block, [outcome for outcome, _, _ in said])
+        chosen = np.flatnonzero((targets >= 0) & self._gives_way(targets, marks["outcome"]))
         laid = targets[chosen]
-        self.found[laid], self.source[laid] = found[index[chosen]], origin
-        for at, target in zip(chosen.tolist(), laid.tolist(), strict=True):
-            self.errors.pop(target, None)
-            if error := said[at][1]:
-                self.errors[target] = error
+        self.found[laid], self.source[laid] = marks[chosen], origin
+        self._note_errors(laid, [said[at][1] for at in chosen.tolist()])
         blank = (None,) * len(self._builders)
         values = [said[at][2] or blank for at in chosen.tolist()]
         for builder, cells in zip(self._builders, zip(*values, strict=True), strict=False):
             builder.put(laid, cells)
-        for name, builder in self._extras.items():
-            builder.put(laid, [_extra(name, block[at]) for at in chosen.tolist()])
-
-    def _said(self, spot: _Spot) -> tuple[int, str, tuple[Any, ...] | None]:
-        """Outcome, error and values of one line, as the schema judges it."""
-        outcome, text, error = meaning(spot.line.result)
-        if outcome != "succeeded":
-            return CODE[outcome], error, None
-        try:
-            return SUCCEEDED, "", self.schema.judge(text)
-        except Invalid as invalid:
-            return CODE["invalid"], str(invalid), None
+            self._note_misfits(builder)
+        return marks, laid, chosen
 
     def _gives_way(self, targets: np.ndarray[Any, Any], outcomes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Later chunks are later tries: they take the place of all but a success that they did not better."""
         way: np.ndarray[Any, Any] = (self.found["outcome"][targets] != SUCCEEDED) | (outcomes == SUCCEEDED)
         return way
+
+    def _note_errors(self, laid: np.ndarray[Any, Any], told: list[str]) -> None:
+        if self.errors or any(told):
+            for target, error in zip(laid.tolist(), told, strict=True):
+                self.errors.pop(target, None)
+                if error:
+                    self.errors[target] = error
+
+    def _note_misfits(self, builder: Builder) -> None:
+        """A value that the column's type cannot hold is no answer: 2**70 in a column of 64-bit integers."""
+        for target in builder.misfits:
+            self.found["outcome"][target] = CODE["invalid"]
+            self.errors[target] = f"value does not fit {builder.kind!r} - at $.{builder.name}"
+        builder.misfits.clear()
 
     def absent(self, map_file: Path, outcome: str, why: str) -> None:
         """Give an outcome to the requests of a chunk that have none: their lines never came."""
@@ -159,6 +161,19 @@ class Sheet:
         return Tokens(*(int(part[name].sum()) for name in ("input", "output", "written", "read")))
 
 
+def _said(result: Result, judge: Callable[[str], tuple[Any, ...]]) -> tuple[int, str, tuple[Any, ...] | None]:
+    """Outcome, error and values of one result, as the schema judges it."""
+    text = whole_answer(result)  # what most are
+    if text is None:
+        outcome, text, error = meaning(result)
+        if outcome != "succeeded":
+            return CODE[outcome], error, None
+    try:
+        return SUCCEEDED, "", judge(text)
+    except Invalid as invalid:
+        return CODE["invalid"], str(invalid), None
+
+
 def _spread(values: np.ndarray[Any, Any], take: np.ndarray[Any, Any], fill: object) -> np.ndarray[Any, Any]:
     """Values of requests fanned out onto rows; `fill` where a row asks nothing."""
     spread = np.full(len(take), fill, values.dtype)
@@ -167,87 +182,11 @@ def _spread(values: np.ndarray[Any, Any], take: np.ndarray[Any, Any], fill: obje
     return spread
 
 
-class _Spot(NamedTuple):
-    """A line that is ours: where it is in the raw file, and which request of the chunk it answers."""
-
-    at: int
-    line: Line
-    raw: bytes
-    offset: int
-
-
-class _Reader:
-    """A raw results file as blocks of lines that are ours, each once."""
-
-    def __init__(
-        self, chunk: ChunkRecord, requests: np.ndarray[Any, Any], targets: np.ndarray[Any, Any], raw: Path
-    ) -> None:
-        self.chunk = chunk
-        self.targets = targets
-        self.strange = 0
-        self._requests = requests
-        self._raw = raw
-        self._seen = np.full(len(requests), -1, np.int64)  # offset of the line taken
-        self._length = np.zeros(len(requests), np.int64)
-
-    def blocks(self) -> Iterator[list[_Spot]]:
-        held = lines(self._raw)
-        offset = 0
-        while batch := list(islice(held, _BLOCK)):
-            spots: list[_Spot] = []
-            for spot in self._spots(batch, offset):
-                if self._twice(spot) and any(other.at == spot.at for other in spots):
-                    yield spots  # a second line for an id in this block: lay the first before it
-                    spots = []
-                if self._taken(spot):
-                    spots.append(spot)
-            yield spots
-            offset += sum(map(len, batch)) + len(batch)
-
-    def _spots(self, batch: list[bytes], offset: int) -> Iterator[_Spot]:
-        read: list[tuple[Line, bytes, int]] = []
-        for raw in batch:
-            if line := parse(raw):
-                read.append((line, raw, offset))
-            elif raw.strip():
-                self.strange += 1
-            offset += len(raw) + 1
-        known = self._requests["position"]
-        ours = np.array(positions(self.chunk.nonce, [line.custom_id for line, _, _ in read]), np.int64)
-        index = np.minimum(np.searchsorted(known, ours), max(len(known) - 1, 0))
-        digests = self._requests["digest"][index].tolist() if len(known) else []
-        for (line, raw, place), at, position, digest in zip(read, index.tolist(), ours.tolist(), digests, strict=True):
-            if known[at] == position and checks_out(line.custom_id, digest):
-                yield _Spot(at, line, raw, place)
-            else:
-                self.strange += 1
-
-    def _twice(self, spot: _Spot) -> bool:
-        return bool(self._seen[spot.at] >= 0)
-
-    def _taken(self, spot: _Spot) -> bool:
-        """Whether this line counts: the only one for its request, or the better of two."""
-        if self._twice(spot):
-            self.strange += 1
-            before = self._line_at(int(self._seen[spot.at]), int(self._length[spot.at]))
-            other = parse(before)
-            if other is not None and not better(spot.raw, spot.line.result, before, other.result):
-                return False
-        self._seen[spot.at], self._length[spot.at] = spot.offset, len(spot.raw)
-        return True
-
-    def _line_at(self, offset: int, length: int) -> bytes:
-        with self._raw.open("rb") as file:
-            file.seek(offset)
-            return file.read(length)
-
-
-def _marks(block: list[_Spot], outcomes: list[int]) -> np.ndarray[Any, Any]:
-    marks = np.zeros(len(block), FOUND)
+def _marks(block: Found, outcomes: list[int]) -> np.ndarray[Any, Any]:
+    marks = np.zeros(len(block.lines), FOUND)
     marks["outcome"] = outcomes
-    marks["offset"] = [spot.offset for spot in block]
-    marks["length"] = [len(spot.raw) for spot in block]
-    usages = [spot.line.result.message.usage if spot.line.result.message else _NO_USAGE for spot in block]
+    marks["offset"], marks["length"] = block.offset, block.length
+    usages = [line.result.message.usage if line.result.message else _NO_USAGE for line in block.lines]
     marks["input"] = [usage.input_tokens or 0 for usage in usages]
     marks["output"] = [usage.output_tokens or 0 for usage in usages]
     marks["written"] = [usage.cache_creation_input_tokens or 0 for usage in usages]
@@ -255,11 +194,11 @@ def _marks(block: list[_Spot], outcomes: list[int]) -> np.ndarray[Any, Any]:
     return marks
 
 
-def _extra(name: str, spot: _Spot) -> Any:
+def _extra(name: str, block: Found, at: int, reader: Reader) -> Any:
+    line = block.lines[at]
     if name == "custom_id":
-        return spot.line.custom_id
-    message = spot.line.result.message
+        return line.custom_id
     if name == "stop_reason":
-        return message.stop_reason if message else None
-    body: Any = msgspec.json.decode(spot.raw)
-    return body["result"].get("message")
+        return line.result.message.stop_reason if line.result.message else None
+    whole: Any = msgspec.json.decode(reader.raw(int(block.offset[at]), int(block.length[at])))
+    return whole["result"].get("message")

@@ -70,7 +70,7 @@ def remove(ledger: Ledger, chunk_ids: Iterable[str]) -> None:
 def body(ledger: Ledger, chunk: ChunkRecord, record: RunRecord) -> Body:
     """What is posted for a chunk, read from its spool as it goes."""
     requests = read_array(ledger.chunk_file(chunk.id, "map.npy"))
-    return Body(chunk.bytes, shared_of(record), list(custom_ids(chunk.nonce, requests)), _Lines(ledger, chunk.id))
+    return Body(chunk.bytes, shared_of(record), custom_ids(chunk.nonce, requests), _Lines(ledger, chunk.id))
 
 
 class _Lines:
@@ -102,8 +102,10 @@ def parts_from(ledger: Ledger, chunk_ids: Iterable[str], digests: np.ndarray[Any
 
 
 def shrink(ledger: Ledger, chunk_id: str, keep: np.ndarray[Any, Any]) -> None:
-    """Empty the lines of a spool that are no longer needed."""
+    """Empty the lines of a spool that are no longer needed; where none is, it goes as a whole."""
     path = ledger.chunk_file(chunk_id, "spool")
-    if path.exists():
+    if not keep.any():
+        path.unlink(missing_ok=True)
+    elif path.exists():
         held = lines(path)
         write_lines(path, (line if kept else b"" for line, kept in zip(held, keep.tolist(), strict=True)))

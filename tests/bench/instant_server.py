@@ -1,6 +1,7 @@
 """A server for benchmarks: takes batches and answers every request at once, with ready-made answers.
 
-It knows nothing of dfbatch or the emulator. Run as `python instant_server.py`; prints its address when it listens.
+Plain sockets, a thread a connection, so that it takes as little as possible from what is measured. It knows nothing
+of dfbatch or the emulator. Run as `python instant_server.py`; prints its address when it listens.
 """
 
 from __future__ import annotations
@@ -8,15 +9,10 @@ from __future__ import annotations
 import json
 import random
 import re
-import socket
+import socketserver
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
-
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
 
 CUSTOM_ID = re.compile(rb'"custom_id":\s?"([^"]+)"')
 POOL = 1000
@@ -54,64 +50,83 @@ def tails() -> list[bytes]:
 TAILS = tails()
 
 
-async def create(request: Request) -> Response:
-    """Take a batch."""
-    body = bytearray()
-    async for block in request.stream():
-        body += block
-    ids = CUSTOM_ID.findall(body)
-    random.Random(len(batches)).shuffle(ids)
-    now = datetime.now(UTC)
-    name = f"msgbatch_{len(batches):024d}"
-    batch = {
-        "id": name,
-        "type": "message_batch",
-        "processing_status": "ended",
-        "request_counts": {"processing": 0, "succeeded": len(ids), "errored": 0, "canceled": 0, "expired": 0},
-        "created_at": now.isoformat(),
-        "expires_at": (now + timedelta(days=1)).isoformat(),
-        "ended_at": now.isoformat(),
-        "archived_at": None,
-        "cancel_initiated_at": None,
-        "results_url": f"{request.base_url}v1/messages/batches/{name}/results",
-    }
-    batches[name] = batch, ids
-    return JSONResponse(batch)
+class Connection(socketserver.StreamRequestHandler):
+    """One connection, kept alive."""
+
+    disable_nagle_algorithm = True
+
+    def handle(self) -> None:
+        """Request after request."""
+        while line := self.rfile.readline().decode():
+            method, target, _ = line.split()
+            headers = {}
+            while (header := self.rfile.readline().decode().strip()) != "":
+                name, _, value = header.partition(":")
+                headers[name.lower()] = value.strip()
+            parts = target.partition("?")[0].strip("/").split("/")
+            if method == "POST":
+                self._answer(self._create(int(headers["content-length"]), headers["host"]))
+            elif len(parts) == 3:
+                data = [batch for batch, _ in reversed(batches.values())]
+                self._answer({"data": data, "has_more": False, "first_id": None, "last_id": None})
+            elif len(parts) == 4:
+                self._answer(batches[parts[3]][0])
+            else:
+                self._results(batches[parts[3]][1])
+
+    def _create(self, length: int, host: str) -> dict[str, Any]:
+        body = bytearray(length)
+        view = memoryview(body)
+        while view:
+            view = view[self.rfile.readinto(view) :]  # type: ignore[attr-defined]  # it is a BufferedReader
+        ids = CUSTOM_ID.findall(body)
+        random.Random(len(batches)).shuffle(ids)
+        now = datetime.now(UTC)
+        name = f"msgbatch_{len(batches):024d}"
+        batch = {
+            "id": name,
+            "type": "message_batch",
+            "processing_status": "ended",
+            "request_counts": {"processing": 0, "succeeded": len(ids), "errored": 0, "canceled": 0, "expired": 0},
+            "created_at": now.isoformat(),
+            "expires_at": (now + timedelta(days=1)).isoformat(),
+            "ended_at": now.isoformat(),
+            "archived_at": None,
+            "cancel_initiated_at": None,
+            "results_url": f"http://{host}/v1/messages/batches/{name}/results",
+        }
+        batches[name] = batch, ids
+        return batch
+
+    def _answer(self, body: dict[str, Any]) -> None:
+        text = json.dumps(body).encode()
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(text)}\r\n\r\n"
+        self.wfile.write(head.encode() + text)
+
+    def _results(self, ids: list[bytes]) -> None:
+        blocks = list(lines_of(ids))
+        length = sum(map(len, blocks))
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/x-jsonl\r\ncontent-length: {length}\r\n\r\n"
+        self.wfile.write(head.encode())
+        for block in blocks:
+            self.wfile.write(block)
 
 
-async def listed(_: Request) -> Response:
-    """All batches, newest first."""
-    data = [batch for batch, _ in reversed(batches.values())]
-    return JSONResponse({"data": data, "has_more": False, "first_id": None, "last_id": None})
+def lines_of(ids: list[bytes], size: int = 512) -> Iterator[bytes]:
+    """Result lines in the shuffled order of the ids."""
+    for start in range(0, len(ids), size):
+        part = ids[start : start + size]
+        yield b"".join(b'{"custom_id":"' + one + TAILS[at % POOL] for at, one in enumerate(part, start))
 
 
-async def retrieve(request: Request) -> Response:
-    """One batch."""
-    return JSONResponse(batches[request.path_params["name"]][0])
+class Server(socketserver.ThreadingTCPServer):
+    """Leaves no threads behind."""
 
+    daemon_threads = True
+    allow_reuse_address = True
 
-async def results(request: Request) -> Response:
-    """Answers in shuffled order."""
-    ids = batches[request.path_params["name"]][1]
-
-    def blocks(size: int = 512) -> Any:
-        for start in range(0, len(ids), size):
-            part = ids[start : start + size]
-            yield b"".join(b'{"custom_id":"' + one + TAILS[at % POOL] for at, one in enumerate(part, start))
-
-    return StreamingResponse(blocks(), media_type="application/x-jsonl")
-
-
-app = Starlette(
-    routes=[
-        Route("/v1/messages/batches", create, methods=["POST"]),
-        Route("/v1/messages/batches", listed),
-        Route("/v1/messages/batches/{name}", retrieve),
-        Route("/v1/messages/batches/{name}/results", results),
-    ]
-)
 
 if __name__ == "__main__":
-    listener = socket.create_server(("127.0.0.1", 0))
-    print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listener])
+    with Server(("127.0.0.1", 0), Connection) as server:
+        print(f"http://127.0.0.1:{server.server_address[1]}", flush=True)
+        server.serve_forever()

@@ -318,7 +318,7 @@ def test_an_edited_cell_changes_its_fingerprint_alone(frame: Make) -> None:
 @pytest.mark.parametrize("by", ["pandas", "polars"])
 def test_parquet_keeps_every_fingerprint(tmp_path: Any, by: Any) -> None:
     room = by_name(by)
-    # JSON of mixed shapes is nothing parquet can hold; an Enum in a List in a Struct makes polars 1.20.0 and 1.30.0 panic, 2.1.0 not
+    # parquet cannot hold JSON of mixed shapes; polars 1.20.0 and 1.30.0 (not 2.1.0) panic on an Enum in List in Struct
     columns = [column for column in every_kind() if column.name not in ("j", *OLD_PANIC)]
     out = room.new(columns)
     if by == "pandas":

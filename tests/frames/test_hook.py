@@ -9,15 +9,20 @@ from pathlib import Path
 
 import pytest
 
+HOOK = Path(__file__).parents[2] / "dfbatch" / "frames" / "hook.py"
+
+# the file by itself: `import dfbatch` listens for both libraries already, and its hook stays until both are there
 HEAD = """
-import sys
+import importlib.util
+spec = importlib.util.spec_from_file_location("hook", {hook!r})
+hook = sys.modules["hook"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(hook)
 told = []
 def listen(*names):
-    from dfbatch.frames import hook
     for name in names:
         hook.when_imported(name, lambda module: told.append((module.__name__, hasattr(module, "DataFrame"))))
 def hooks():
-    return [f for f in sys.meta_path if type(f).__module__.startswith("dfbatch")]
+    return [finder for finder in sys.meta_path if type(finder).__module__ == "hook"]
 """
 PANDAS = "[('pandas', True)]"
 POLARS = "[('polars', True)]"
@@ -25,10 +30,8 @@ POLARS = "[('polars', True)]"
 
 def run(code: str, *, folder: Path | None = None) -> str:
     """What a fresh interpreter prints, warnings being errors."""
-    root = Path(__file__).parents[2]
-    script = (
-        f"import sys; sys.path[:0] = {[str(root), *([str(folder)] if folder else [])]}\n{HEAD}{textwrap.dedent(code)}"
-    )
+    path = f"import sys; sys.path[:0] = {[str(folder)] if folder else []}"
+    script = f"{path}\n{HEAD.format(hook=str(HOOK))}{textwrap.dedent(code)}"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False, timeout=120
     )
@@ -185,7 +188,6 @@ def test_a_lazily_imported_module_is_told_when_it_is_really_imported(tmp_path: P
 def test_a_callback_that_fails_warns_and_the_import_goes_on() -> None:
     code = """
     import warnings
-    from dfbatch.frames import hook
     hook.when_imported('colorsys', lambda module: 1 / 0)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')

@@ -1,8 +1,8 @@
 """Who answers: one Protocol, and the way from a name to an engine.
 
-    sample     made-up answers that fit the schema, at full speed, the same for the same request and seed
-    smollm2    a small language model, or any other GGUF file, through llama.cpp
-    function   a Python function of the user's
+sample     made-up answers that fit the schema, at full speed, the same for the same request and seed
+smollm2    a small language model, or any other GGUF file, through llama.cpp
+function   a Python function of the user's
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ class Engine(Protocol):
     """Answers valid requests. `answer` may be called from several threads; an ApiError gives an errored line."""
 
     name: str
-    model_digest: str | None
     instant: bool  # answers take no time worth a mention, so the timetable alone says what was done by when
+
+    @property
+    def model_digest(self) -> str | None:
+        """sha256 of the weights, for engines that have some."""
 
     def answer(self, ask: Ask) -> Answer:
         """The answer to one request."""

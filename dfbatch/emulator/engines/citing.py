@@ -57,7 +57,12 @@ def _location(document: dict[str, Any], number: int, draw: Draw) -> dict[str, An
     if source["type"] == "base64":
         page = 1 + draw.below(media.pdf_pages(source["data"]) or 1)
         text = words(draw, 6)
-        return {"type": "page_location", "cited_text": text, "start_page_number": page, "end_page_number": page + 1} | about
+        return {
+            "type": "page_location",
+            "cited_text": text,
+            "start_page_number": page,
+            "end_page_number": page + 1,
+        } | about
     return None
 
 

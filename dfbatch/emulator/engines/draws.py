@@ -25,6 +25,7 @@ class Draw:
         self._left = int.from_bytes(seed)
 
     def below(self, count: int) -> int:
+        """A whole number from 0 up to `count`, which is left out."""
         if self._left < _LEAST * count:
             self._seed = sha256(self._seed).digest()
             self._left = int.from_bytes(self._seed)
@@ -32,6 +33,7 @@ class Draw:
         return drawn
 
     def of(self, things: Sequence[T]) -> T:
+        """One of these."""
         return things[self.below(len(things))]
 
     def share(self) -> float:

@@ -26,7 +26,7 @@ class FunctionEngine:
     instant = True
 
     def __init__(self, function: Callable[[dict[str, Any]], Any], *, name: str | None = None) -> None:
-        self.name = name or getattr(function, "__name__", type(function).__name__)
+        self.name = name or str(getattr(function, "__name__", type(function).__name__))
         self.requests: list[dict[str, Any]] = []
         self._function = function
         self._lock = threading.Lock()

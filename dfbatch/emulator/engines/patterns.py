@@ -36,7 +36,7 @@ def maker_of_pattern(pattern: str) -> Callable[[Draw], str]:
 
     def make(draw: Draw) -> str:
         for _ in range(8):
-            text = "".join(_made(parsed, draw, {}))
+            text = "".join(_made(parsed, draw))
             if test.search(text):
                 return text
         raise ApiError(f"the sample engine found no string for the pattern {pattern!r}", status=500)
@@ -50,29 +50,32 @@ def _parse(pattern: str) -> Iterable[Any]:
     return parser.parse(pattern)  # type: ignore[no-any-return]
 
 
-def _made(parsed: Iterable[Any], draw: Draw, groups: dict[int, str]) -> Iterable[str]:
+def _made(parsed: Iterable[Any], draw: Draw) -> Iterable[str]:
     for operation, argument in parsed:
-        yield _piece(str(operation).lower(), argument, draw, groups)
+        yield _piece(str(operation).lower(), argument, draw)
 
 
-def _piece(operation: str, argument: Any, draw: Draw, groups: dict[int, str]) -> str:
-    if operation == "literal":
-        return chr(argument)
-    if operation == "in":
-        return draw.of(sorted(_members(argument)) or ["?"])
-    if operation == "not_literal":
-        return draw.of([letter for letter in _LETTERS if letter != chr(argument)])
-    if operation == "any":
-        return draw.of(string.ascii_lowercase)
-    if operation == "branch":
-        return "".join(_made(draw.of(argument[1]), draw, groups))
-    if operation == "subpattern":
-        return "".join(_made(argument[-1], draw, groups))
-    if operation in {"max_repeat", "min_repeat", "possessive_repeat"}:
-        least, most, inner = argument
-        count = least + draw.below(min(int(most) - least, _MORE) + 1)
-        return "".join("".join(_made(inner, draw, groups)) for _ in range(count))
-    return ""  # anchors take no room
+def _piece(operation: str, argument: Any, draw: Draw) -> str:
+    """The text for one operation; anchors take no room."""
+    make = _PIECES.get(operation)
+    return make(argument, draw) if make else ""
+
+
+def _repeat(argument: Any, draw: Draw) -> str:
+    least, most, inner = argument
+    count = least + draw.below(min(int(most) - least, _MORE) + 1)
+    return "".join("".join(_made(inner, draw)) for _ in range(count))
+
+
+_PIECES: dict[str, Callable[[Any, Draw], str]] = {
+    "literal": lambda code, _draw: chr(code),
+    "not_literal": lambda code, draw: draw.of([letter for letter in _LETTERS if letter != chr(code)]),
+    "in": lambda items, draw: draw.of(sorted(_members(items)) or ["?"]),
+    "any": lambda _none, draw: draw.of(string.ascii_lowercase),
+    "branch": lambda argument, draw: "".join(_made(draw.of(argument[1]), draw)),
+    "subpattern": lambda argument, draw: "".join(_made(argument[-1], draw)),
+    **dict.fromkeys(("max_repeat", "min_repeat", "possessive_repeat"), _repeat),
+}
 
 
 def _members(items: Iterable[Any]) -> set[str]:

@@ -39,6 +39,7 @@ class SampleEngine:
         self._output = output
 
     def answer(self, ask: Ask) -> Answer:
+        """Made up from the request's digest."""
         draw = Draw(sha256(self._seed + ask.digest).digest())
         thinking, thought = _thinking(ask, draw)
         tool = _tool(ask, draw)
@@ -81,7 +82,11 @@ def _thinking(ask: Ask, draw: Draw) -> tuple[list[dict[str, Any]], int]:
     shown = asked.get("display", "summarized" if ask.model.tokenizer == "old" else "omitted") == "summarized"
     budget = int(asked.get("budget_tokens", ask.max_tokens))
     text = f"{words(draw, 8 + draw.below(16)).capitalize()}."
-    block = {"type": "thinking", "thinking": text if shown else "", "signature": f"EmulatedSignature{ids.named('sig', ask.digest)}"}
+    block = {
+        "type": "thinking",
+        "thinking": text if shown else "",
+        "signature": f"EmulatedSignature{ids.named('sig', ask.digest)}",
+    }
     return [block], min(budget, 20 + draw.below(80), max(ask.max_tokens // 2, 1))
 
 
@@ -90,12 +95,14 @@ def _tool(ask: Ask, draw: Draw) -> dict[str, Any] | None:
     tools = [tool for tool in ask.setting.params.get("tools") or [] if tool.get("type") in {None, "custom"}]
     choice = ask.setting.params.get("tool_choice") or {"type": "auto"}
     if choice["type"] == "tool":
-        return next((tool for tool in tools if tool["name"] == choice["name"]), None)
+        named: list[dict[str, Any]] = [tool for tool in tools if tool["name"] == choice["name"]]
+        return named[0] if named else None
     if not tools or choice["type"] == "none":
         return None
     if choice["type"] == "auto" and (_just_got_result(ask) or draw.below(2)):
         return None
-    return draw.of(tools)
+    chosen: dict[str, Any] = draw.of(tools)
+    return chosen
 
 
 def _tool_calls(ask: Ask, tool: dict[str, Any], draw: Draw) -> list[dict[str, Any]]:

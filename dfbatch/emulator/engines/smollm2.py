@@ -8,7 +8,6 @@ Not here: where the weights lie (weights.py).
 from __future__ import annotations
 
 import os
-import threading
 from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import msgspec
 
 from dfbatch.emulator import weights
 from dfbatch.emulator.answers import Answer, text_block
+from dfbatch.emulator.engines.turns import Turns
 from dfbatch.emulator.errors import ApiError, invalid
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from dfbatch.emulator.asks import Ask
 
-# llama.cpp's own JSON grammar lets the model spend tokens on white space (40 of them seen where 21 do); llguidance, which
-# it is built with, can be told not to.
+# llama.cpp's own JSON grammar lets the model spend tokens on white space (40 of them seen where 21 do); llguidance,
+# which it is built with, can be told not to.
 _LLGUIDANCE = "%llguidance {}\nstart: %json "
 _COMPACT = {"x-guidance": {"whitespace_flexible": False}}
 _STOPS = {"stop": "end_turn", "length": "max_tokens"}
@@ -46,7 +46,7 @@ class ModelEngine:
         self._context = context
         self._digest: str | None = None
         self._server: Any = None
-        self._lock = threading.Lock()
+        self._turns = Turns()
 
     @property
     def model_digest(self) -> str:
@@ -60,15 +60,17 @@ class ModelEngine:
         return self._digest
 
     def answer(self, ask: Ask) -> Answer:
+        """What the model says; what it cannot do becomes an errored line."""
         question = _question(ask, self._seed)
-        with self._lock:
+        with self._turns:
             reply = self._ask(question)
         if "error" in reply:
             raise invalid(str(reply["error"].get("message", reply["error"])))
         return _answer(reply)
 
     def close(self) -> None:
-        with self._lock:
+        """Let go of the model."""
+        with self._turns:
             self._server = None
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:

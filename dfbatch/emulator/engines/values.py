@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     Maker = Callable[[Draw], Any]
 
 WORDS = (
-    "amber basin cedar delta ember fjord grove harbor island juniper kernel lantern meadow north orchard pebble "
-    "quartz river stone timber umber valley willow yonder zenith acorn birch coral dune elm fern glade heath ivy"
-).split()
+    *("amber", "basin", "cedar", "delta", "ember", "fjord", "grove", "harbor", "island", "juniper", "kernel"),
+    *("lantern", "meadow", "north", "orchard", "pebble", "quartz", "river", "stone", "timber", "umber", "valley"),
+    *("willow", "yonder", "zenith", "acorn", "birch", "coral", "dune", "elm", "fern", "glade", "heath", "ivy"),
+)
 _MOST_ITEMS = 3
 
 
@@ -37,20 +38,15 @@ class _Compiler:
     def maker(self, schema: dict[str, Any]) -> Maker:
         if "$ref" in schema:
             return self.maker(resolve(schema, self._root) or {"type": "null"})
-        if "const" in schema:
-            constant = schema["const"]
-            return lambda _draw: constant
-        if "enum" in schema:
-            values = list(schema["enum"])
-            return lambda draw: draw.of(values)
-        if "anyOf" in schema:
-            makers = [self.maker(part) for part in schema["anyOf"]]
-            return lambda draw: draw.of(makers)(draw)
         if "allOf" in schema:
             return self.maker(_merged(schema))
+        if "const" in schema or "enum" in schema:
+            values = [schema["const"]] if "const" in schema else list(schema["enum"])
+            return lambda draw: draw.of(values)
         kinds = schema.get("type", "null")
-        if isinstance(kinds, list):
-            makers = [self._of_type(kind, schema) for kind in kinds]
+        if "anyOf" in schema or isinstance(kinds, list):
+            parts = schema.get("anyOf") or [{**schema, "type": kind} for kind in kinds]
+            makers = [self.maker(part) for part in parts]
             return lambda draw: draw.of(makers)(draw)
         return self._of_type(kinds, schema)
 
@@ -86,7 +82,7 @@ class _Compiler:
 
 
 def _merged(schema: dict[str, Any]) -> dict[str, Any]:
-    """allOf as one schema: later parts add properties and replace the rest."""
+    """AllOf as one schema: later parts add properties and replace the rest."""
     merged: dict[str, Any] = {key: value for key, value in schema.items() if key != "allOf"}
     for part in schema["allOf"]:
         properties = {**merged.get("properties", {}), **part.get("properties", {})}
@@ -98,6 +94,7 @@ def _merged(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def words(draw: Draw, count: int) -> str:
+    """So many words from the list."""
     return " ".join(draw.of(WORDS) for _ in range(count))
 
 

@@ -92,6 +92,7 @@ class Fault:
 
     @property
     def where(self) -> str:
+        """At which of the places in KINDS it strikes."""
         return KINDS[self.name][0]
 
     def _set(self, key: str, value: str = "", *, text: str) -> None:
@@ -129,12 +130,14 @@ class Faults:
         self.arm(faults)
 
     def arm(self, faults: Iterable[Fault | str], *, replace: bool = False) -> None:
+        """Add these, or put them in place of all."""
         parsed = [fault if isinstance(fault, Fault) else Fault.parse(fault) for fault in faults]
         with self._lock:
             kept = [] if replace else self._armed
             self._armed = [*kept, *((fault, self._stream(row, fault)) for row, fault in enumerate(parsed, len(kept)))]
 
     def told(self) -> list[dict[str, Any]]:
+        """All armed faults, for `/_emulator/faults`."""
         return [fault.told() for fault, _stream in self._armed]
 
     def strike(self, where: str, route: str) -> Fault | None:
@@ -155,6 +158,17 @@ class Faults:
                 for fault, stream in self._armed
                 if fault.where == where and fault.route in {route, "*"} and self._turn(fault, stream.random())
             ]
+
+    def hides(self, where: str, route: str, age: int, second: int) -> bool:
+        """Whether an armed 404 fault hides a batch of this age (since creation, or since its end)."""
+        with self._lock:
+            return any(
+                fault.where == where
+                and fault.route in {route, "*"}
+                and age < fault.options["seconds"] * second
+                and self._turn(fault, stream.random())
+                for fault, stream in self._armed
+            )
 
     def spoil(self, answer: Answer, ask: Ask, custom_id: str) -> Answer:
         """The answer as the armed faults leave it; an errored line is raised."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EXTRA = "Extra inputs are not permitted"
 REQUIRED = "Field required"
 
-_PLAIN = {
+_PLAIN: dict[str, tuple[type | tuple[type, ...], str]] = {
     "string": (str, "Input should be a valid string"),
     "integer": (int, "Input should be a valid integer"),
     "number": ((int, float), "Input should be a valid number"),
@@ -47,17 +47,12 @@ class Forms:
             inner = self.check(form[:-1])
             return lambda value, place: "" if value is None else inner(value, place)
         alternatives = form.split(" | ")
+        if all(alternative.startswith("'") for alternative in alternatives):
+            return _literals([alternative.strip("'") for alternative in alternatives])
         if len(alternatives) > 1:
-            if all(alternative.startswith("'") for alternative in alternatives):
-                return _literals([alternative.strip("'") for alternative in alternatives])
             return self._either(alternatives)
-        if form.startswith("["):
-            return self._list(form[1:-1])
-        if form.startswith("{"):
-            return self._shape(form[1:-1])
-        if form.startswith("<"):
-            return self._tagged(form[1:-1])
-        return _literals([form.strip("'")]) if form.startswith("'") else _plain(form)
+        make = {"[": self._list, "{": self._shape, "<": self._tagged}.get(form[0])
+        return make(form[1:-1]) if make else _plain(form)
 
     def _either(self, alternatives: list[str]) -> Check:
         def check(value: Any, place: str) -> str:
@@ -128,7 +123,7 @@ def _plain(form: str) -> Check:
     def check(value: Any, place: str) -> str:
         if not isinstance(value, kind) or (isinstance(value, bool) and name != "boolean"):
             return f"{place}: {text}"
-        if least and value < float(least):
+        if least and isinstance(value, int | float) and value < float(least):
             return f"{place}: Input should be greater than or equal to {least}"
         return ""
 

@@ -79,14 +79,14 @@ def model_of(params: dict[str, Any]) -> Model:
 def judge_shared(params: dict[str, Any], case: Case, *, counted: bool = False) -> None:
     """Everything but messages."""
     table = shapes.COUNTED if counted else shapes.PARAMS
-    for key, form in table.items():
+    for key in table:
         if key.endswith("!") and key != "messages!" and key[:-1] not in params:
             raise invalid(f"{key[:-1]}: {REQUIRED}")
     for key, value in params.items():
-        form = table.get(key) or table.get(f"{key}!") or _opened(key, case.betas)
-        if form is None:
+        known = table.get(key) or table.get(f"{key}!") or _opened(key, case.betas)
+        if known is None:
             raise invalid(f"{key}: {EXTRA}")
-        _raise_if(_forms.check(form)(value, key))
+        _raise_if(_forms.check(known)(value, key))
     _apply((rule for rule in rules.SHARED if not (counted and "max_tokens" in rule.of)), params, case)
 
 

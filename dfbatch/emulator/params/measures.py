@@ -26,57 +26,69 @@ _IMAGE_BYTES = 10_000_000
 
 
 def profile_conflict(params: dict[str, Any], case: Case) -> bool:
+    """A user profile of its own beside another one of the batch."""
     own = params.get("user_profile_id")
     return bool(own and case.profile and own != case.profile)
 
 
 def quiet_effort(params: dict[str, Any], case: Case) -> int | None:
+    """The rank of the effort, where thinking is turned off."""
     if (params.get("thinking") or {}).get("type") not in {"disabled", "between_tools"}:
         return None
     return EFFORTS.index((params.get("output_config") or {}).get("effort") or case.model.default_effort)
 
 
 def budget_left(params: dict[str, Any], _case: Case) -> int | None:
+    """What max_tokens leaves beyond the thinking budget."""
     budget = (params.get("thinking") or {}).get("budget_tokens")
     return None if budget is None else int(params["max_tokens"] - budget)
 
 
 def forced_tool(params: dict[str, Any], _case: Case) -> bool:
+    """Some tool must be called."""
     return (params.get("tool_choice") or {}).get("type") in {"any", "tool"}
 
 
 def thinks(params: dict[str, Any]) -> bool:
+    """Thinking is asked for."""
     return (params.get("thinking") or {}).get("type") in {"enabled", "adaptive"}
 
 
 def forced_while_thinking(params: dict[str, Any], case: Case) -> bool:
+    """Thinking and a forced tool at once."""
     return thinks(params) and forced_tool(params, case)
 
 
 def warm_while_thinking(params: dict[str, Any], _case: Case) -> bool:
+    """Thinking and a temperature at once."""
     return thinks(params) and params.get("temperature", 1) != 1
 
 
 def tool_name(params: dict[str, Any], _case: Case) -> str | None:
+    """The first tool with an unfit name."""
     return next((f"tools.{row}.custom.name" for row, tool in _own_tools(params) if not _named_well(tool["name"])), None)
 
 
 def repeated_tool(params: dict[str, Any], _case: Case) -> str | None:
+    """The first name two tools share."""
     names = [str(tool.get("name") or tool.get("type")) for tool in params.get("tools") or []]
     return next((name for row, name in enumerate(names) if name in names[:row]), None)
 
 
 def choice_without_tools(params: dict[str, Any], _case: Case) -> bool:
+    """A tool_choice with nothing to choose from."""
     return params.get("tool_choice") is not None and not params.get("tools")
 
 
 def unknown_choice(params: dict[str, Any], _case: Case) -> str | None:
+    """A tool_choice that names no tool."""
     name = (params.get("tool_choice") or {}).get("name")
     known = {tool.get("name") for tool in params.get("tools") or []}
     return None if name is None or name in known else str(name)
 
 
 def strict_toolset(params: dict[str, Any], _case: Case) -> str | None:
+    """The first toolset marked strict."""
     for row, tool in enumerate(params.get("tools") or []):
         if "toolset" in str(tool.get("type")) and "strict" in tool:
             return f"tools.{row}"
@@ -84,38 +96,47 @@ def strict_toolset(params: dict[str, Any], _case: Case) -> str | None:
 
 
 def strict_tools(params: dict[str, Any], _case: Case) -> int:
+    """How many tools are strict."""
     return sum(bool(tool.get("strict")) for _row, tool in _own_tools(params))
 
 
 def schema_problem(params: dict[str, Any], _case: Case) -> str | None:
+    """The first thing outside the schema subset."""
     return next((text for place, schema in _schemas(params) if (text := schemas.problem(schema, place))), None)
 
 
 def optional_parameters(params: dict[str, Any], _case: Case) -> int:
+    """Over all strict schemas."""
     return sum(schemas.optional_parameters(schema) for _place, schema in _schemas(params))
 
 
 def union_parameters(params: dict[str, Any], _case: Case) -> int:
+    """Over all strict schemas."""
     return sum(schemas.union_parameters(schema) for _place, schema in _schemas(params))
 
 
 def blank_stop(params: dict[str, Any], _case: Case) -> str | None:
+    """The first stop sequence of white space."""
     return next((repr(text) for text in params.get("stop_sequences") or [] if not text.strip()), None)
 
 
 def messages(params: dict[str, Any], _case: Case) -> int:
+    """How many there are."""
     return len(params["messages"])
 
 
 def last_role(params: dict[str, Any], _case: Case) -> str:
+    """Whose the last message is."""
     return str(params["messages"][-1]["role"])
 
 
 def prefill_with_format(params: dict[str, Any], case: Case) -> bool:
+    """A prefilled answer with an output format."""
     return last_role(params, case) == "assistant" and bool((params.get("output_config") or {}).get("format"))
 
 
 def empty_message(params: dict[str, Any], _case: Case) -> str | None:
+    """The first message without content, the prefilled one left out."""
     found = params["messages"]
     last = len(found) - 1
     for row, message in enumerate(found):
@@ -125,14 +146,19 @@ def empty_message(params: dict[str, Any], _case: Case) -> str | None:
 
 
 def prompt_tokens(_params: dict[str, Any], case: Case) -> int:
+    """As counted by tokens.py."""
     return case.prompt_tokens
 
 
 def empty_text(params: dict[str, Any], _case: Case) -> str | None:
-    return next((place for place, _role, block in _blocks(params) if block["type"] == "text" and not block["text"]), None)
+    """The first empty text block."""
+    return next(
+        (place for place, _role, block in _blocks(params) if block["type"] == "text" and not block["text"]), None
+    )
 
 
 def loose_document(params: dict[str, Any], _case: Case) -> str | None:
+    """The first document in an assistant message."""
     for place, role, block in _blocks(params):
         if role == "assistant" and block["type"] == "document":
             return place
@@ -140,6 +166,7 @@ def loose_document(params: dict[str, Any], _case: Case) -> str | None:
 
 
 def quoted_by_user(params: dict[str, Any], _case: Case) -> str | None:
+    """The first text with citations in a user message."""
     for place, role, block in _blocks(params):
         inner = block.get("content") if block["type"] == "search_result" else ()
         for text in (block, *(inner or ())):
@@ -155,6 +182,7 @@ def cited_documents(params: dict[str, Any], _case: Case) -> str:
 
 
 def cited_with_format(params: dict[str, Any], _case: Case) -> bool:
+    """Citations with an output format."""
     cited = any(_cites(block) for _place, _role, block in _blocks(params))
     return cited and bool((params.get("output_config") or {}).get("format"))
 
@@ -183,10 +211,12 @@ def unpaired_tools(params: dict[str, Any], _case: Case) -> str | None:
 
 
 def images(params: dict[str, Any], _case: Case) -> int:
+    """How many."""
     return sum(block["type"] == "image" for _place, _role, block in _blocks(params))
 
 
 def pages(params: dict[str, Any], _case: Case) -> int:
+    """Of all PDFs that can be counted."""
     pdfs = (block["source"] for _place, _role, block in _blocks(params) if block["type"] == "document")
     return sum(media.pdf_pages(source["data"]) or 1 for source in pdfs if source["type"] == "base64")
 
@@ -203,10 +233,12 @@ def media_problem(params: dict[str, Any], case: Case) -> str | None:
 
 
 def cache_marks(params: dict[str, Any], _case: Case) -> int:
+    """How many cache_control marks, the automatic one included."""
     return len(marks(params))
 
 
 def ttl_order(params: dict[str, Any], _case: Case) -> str | None:
+    """The first hour-long mark after a five-minute one."""
     lifetimes = marks(params)
     for row, (place, ttl) in enumerate(lifetimes):
         if ttl == "1h" and any(before == "5m" for _place, before in lifetimes[:row]):

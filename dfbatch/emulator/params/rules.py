@@ -1,4 +1,4 @@
-"""The table of rules on params that need more than one key, or the model, the version or the kind of call, to be judged.
+"""The table of rules on params that need several keys, or the model, the version or the kind of call, to be judged.
 
 Each row: of which value, what is bad about it, the text, and under which circumstances the rule holds. A value is a
 dotted path, or `~name`, a measure (measures.py). Texts are the API's where known; those marked [?] are ours.
@@ -72,10 +72,10 @@ SHARED = (
         "limited",
     ),
     Rule("~budget_left", "below", 1, "`max_tokens` must be greater than `thinking.budget_tokens`."),
-    Rule("~forced_while_thinking", "is", than=True, text="Thinking may not be enabled when tool_choice forces tool use."),
     Rule(
-        "~warm_while_thinking", "is", than=True, text="`temperature` may only be set to 1 when thinking is enabled."
+        "~forced_while_thinking", "is", than=True, text="Thinking may not be enabled when tool_choice forces tool use."
     ),
+    Rule("~warm_while_thinking", "is", than=True, text="`temperature` may only be set to 1 when thinking is enabled."),
     Rule("output_config.effort", "there", text="This model does not support the effort parameter.", when="!effort"),
     Rule(
         "output_config.effort",
@@ -84,7 +84,12 @@ SHARED = (
         "output_config.effort: '{value}' is not supported for this model. Supported levels: {than}",
         "effort",
     ),
-    Rule("output_config.task_budget", "there", text="output_config.task_budget: Extra inputs are not permitted", when="!task-budgets"),
+    Rule(
+        "output_config.task_budget",
+        "there",
+        text="output_config.task_budget: Extra inputs are not permitted",
+        when="!task-budgets",
+    ),
     Rule("inference_geo", "there", text="inference_geo: not supported for this model", when="!geo"),
     Rule("inference_geo", "outside", ("us", "global"), "inference_geo: Input should be 'us' or 'global'", "geo"),
     # tools
@@ -92,7 +97,13 @@ SHARED = (
     Rule("~repeated_tool", "found", text="tools: Tool names must be unique."),
     Rule("~choice_without_tools", "is", than=True, text="tool_choice: may only be specified while providing tools."),
     Rule("~unknown_choice", "found", text="tool_choice: Tool '{value}' not found in provided tools"),
-    Rule("~forced_tool", "is", than=True, text="tool_choice: forced tool use is not supported for this model", when="!forced"),
+    Rule(
+        "~forced_tool",
+        "is",
+        than=True,
+        text="tool_choice: forced tool use is not supported for this model",
+        when="!forced",
+    ),
     Rule("~strict_toolset", "found", text="{value}: strict is not supported for this tool"),
     # structured output, reference §4
     Rule("~strict_tools", "above", 20, TOO_COMPLEX),
@@ -104,18 +115,39 @@ SHARED = (
 
 MESSAGES = (
     Rule("~messages", "below", 1, "messages: at least one message is required"),
-    Rule("~messages", "above", 100_000, "messages: List should have at most 100000 items after validation, not {value}"),
+    Rule(
+        "~messages", "above", 100_000, "messages: List should have at most 100000 items after validation, not {value}"
+    ),
     Rule("~last_role", "is", "assistant", NO_PREFILL, "!prefill"),
-    Rule("~prefill_with_format", "is", than=True, text="Prefilling the assistant message is not supported with output_config.format"),
-    Rule("~empty_message", "found", text="{value}: all messages must have non-empty content except for the optional final assistant message"),
+    Rule(
+        "~prefill_with_format",
+        "is",
+        than=True,
+        text="Prefilling the assistant message is not supported with output_config.format",
+    ),
+    Rule(
+        "~empty_message",
+        "found",
+        text="{value}: all messages must have non-empty content except for the optional final assistant message",
+    ),
     Rule("~prompt_tokens", "above", "@context", "prompt is too long: {value} tokens > {than} maximum"),
 )
 
 # Only where some message's content is a list of blocks
 BLOCKS = (
     Rule("~empty_text", "found", text="messages: text content blocks must be non-empty"),
-    Rule("~loose_document", "found", text="{value}: document blocks are not permitted in assistant messages", when="2026-10-21"),
-    Rule("~quoted_by_user", "found", text="{value}.citations: citations are not permitted in user messages", when="2026-10-21"),
+    Rule(
+        "~loose_document",
+        "found",
+        text="{value}: document blocks are not permitted in assistant messages",
+        when="2026-10-21",
+    ),
+    Rule(
+        "~quoted_by_user",
+        "found",
+        text="{value}.citations: citations are not permitted in user messages",
+        when="2026-10-21",
+    ),
     Rule("~cited_documents", "is", "some", "Citations must be enabled on all documents in a request, or on none."),
     Rule("~cited_with_format", "is", than=True, text="Citations are not supported with output_config.format"),
     Rule("~unpaired_tools", "found", text="{value}"),
@@ -127,5 +159,9 @@ BLOCKS = (
 # Wherever cache_control occurs
 MARKS = (
     Rule("~cache_marks", "above", 4, "A maximum of 4 blocks with cache_control may be provided. Found {value}."),
-    Rule("~ttl_order", "found", text="{value}: a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block."),
+    Rule(
+        "~ttl_order",
+        "found",
+        text="{value}: a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block.",
+    ),
 )

@@ -108,23 +108,13 @@ class _Reader:
         return self._values(schema, kinds, place)
 
     def _values(self, schema: dict[str, Any], kinds: list[str], place: str) -> str:
-        if "object" in kinds and schema.get("additionalProperties") is not False:
-            return f"{place}: For 'object' type, 'additionalProperties' must be explicitly set to false"
-        properties, required = schema.get("properties", {}), schema.get("required", [])
-        if not isinstance(properties, dict) or not isinstance(required, list):
-            return f"{place}: 'properties' must be an object and 'required' a list"
-        if any(not isinstance(name, str) or name not in properties for name in required):
-            return f"{place}: 'required' names properties that are not there"
-        values = schema.get("enum", [])
-        if not isinstance(values, list) or ("enum" in schema and not values):
-            return f"{place}: 'enum' must be a list with at least one value"
-        if any(isinstance(value, dict | list) for value in [*values, schema.get("const")]):
-            return f"{place}: Enum values must be primitive"
+        text = _object_problem(schema) if "object" in kinds else ""
+        text = text or _enum_problem(schema)
         if schema.get("minItems", 0) not in (0, 1):
-            return f"{place}: For 'array' type, 'minItems' values other than 0 or 1 are not supported"
+            text = text or "For 'array' type, 'minItems' values other than 0 or 1 are not supported"
         if "format" in schema and str(schema["format"]) not in FORMATS:
-            return f"{place}: string format '{schema['format']}' is not supported"
-        return self._pattern(schema.get("pattern"), place)
+            text = text or f"string format '{schema['format']}' is not supported"
+        return f"{place}: {text}" if text else self._pattern(schema.get("pattern"), place)
 
     def _pattern(self, pattern: Any, place: str) -> str:
         if pattern is None:
@@ -144,6 +134,26 @@ class _Reader:
             if text:
                 return text
         return ""
+
+
+def _object_problem(schema: dict[str, Any]) -> str:
+    properties, required = schema.get("properties", {}), schema.get("required", [])
+    if schema.get("additionalProperties") is not False:
+        return "For 'object' type, 'additionalProperties' must be explicitly set to false"
+    if not isinstance(properties, dict) or not isinstance(required, list):
+        return "'properties' must be an object and 'required' a list"
+    if any(not isinstance(name, str) or name not in properties for name in required):
+        return "'required' names properties that are not there"
+    return ""
+
+
+def _enum_problem(schema: dict[str, Any]) -> str:
+    values = schema.get("enum", [])
+    if not isinstance(values, list) or ("enum" in schema and not values):
+        return "'enum' must be a list with at least one value"
+    if any(isinstance(value, dict | list) for value in [*values, schema.get("const")]):
+        return "Enum values must be primitive"
+    return ""
 
 
 def _children(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -56,7 +56,12 @@ SHAPES = {
     "params": PARAMS,
     "counted": COUNTED,
     "message": {"role!": "'user' | 'assistant' | 'system'", "content!": "string | [<block>]"},
-    "system_text": {"type!": "'text'", "text!": "string", "cache_control": "{cache_control}?", "citations": "[object]?"},
+    "system_text": {
+        "type!": "'text'",
+        "text!": "string",
+        "cache_control": "{cache_control}?",
+        "citations": "[object]?",
+    },
     "output_config": {
         "effort": "'low' | 'medium' | 'high' | 'xhigh' | 'max'?",
         "format": "<output_format>?",

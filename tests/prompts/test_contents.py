@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from dfbatch.contents import Messages, checked, is_blank
+from dfbatch.prompts.contents import Messages, checked, is_blank
 from dfbatch.errors import PromptError, UnknownColumn
-from dfbatch.templates import Names, Places
+from dfbatch.prompts.templates import Names, Places
 
 NAMES = Names(("text", "label"))
 IMAGE = {"type": "image", "source": {"type": "url", "url": "https://example.org/{text}.png"}}

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dfbatch.errors import PromptError
-from dfbatch.templates import Template, clean, parse
+from dfbatch.prompts.templates import Template, clean, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dfbatch.templates import Block, Names, Places
+    from dfbatch.prompts.templates import Block, Names, Places
 
 # mid-conversation system messages: platform.claude.com/docs/en/api/messages, read 2026-11
 ROLES = ("user", "assistant", "system")

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from dfbatch.contents import checked
+from dfbatch.prompts.contents import checked
 from dfbatch.errors import PromptError, UnknownColumn
-from dfbatch.templates import listed, unknown_column
+from dfbatch.prompts.templates import listed, unknown_column
 
 if TYPE_CHECKING:
-    from dfbatch.templates import Block, Names, Places
+    from dfbatch.prompts.templates import Block, Names, Places
 
 
 class Row(Mapping[str, Any]):

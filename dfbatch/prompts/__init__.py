@@ -12,13 +12,13 @@ from inspect import iscoroutinefunction
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from dfbatch.callables import Function
-from dfbatch.contents import Messages, is_blank, kind_of
+from dfbatch.prompts.callables import Function
+from dfbatch.prompts.contents import Messages, is_blank, kind_of
 from dfbatch.errors import DfbatchError, NullCell, PromptError, UnknownColumn
-from dfbatch.templates import Names, Places, clean, listed, near_miss, no_column, parse
+from dfbatch.prompts.templates import Names, Places, clean, listed, near_miss, no_column, parse
 
 if TYPE_CHECKING:
-    from dfbatch.templates import Block
+    from dfbatch.prompts.templates import Block
 
 Kind = Literal["template", "callable", "messages"]
 OnNull = Literal["skip", "send", "raise"]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dfbatch.errors import PromptError, UnknownColumn
-from dfbatch.templates import Names, Places, clean, near_miss, parse
+from dfbatch.prompts.templates import Names, Places, clean, near_miss, parse
 
 COLUMNS = ("text", "price", "Review text")
 

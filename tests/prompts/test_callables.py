@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from dfbatch.callables import Function
+from dfbatch.prompts.callables import Function
 from dfbatch.errors import PromptError, UnknownColumn
-from dfbatch.templates import Names, Places
+from dfbatch.prompts.templates import Names, Places
 
 BLOCK: dict[str, list[Any]] = {"text": ["a", "b"], "n": [1, None], "tags": [["x"], ["y"]], "old": ["p", "q"]}
 NAMES = Names(tuple(BLOCK), replaced=frozenset({"old"}))

@@ -1,0 +1,99 @@
+"""Direct calls: /v1/messages answers one request at once, /v1/messages/count_tokens estimates its prompt.
+
+Not here: batches. A direct call is judged by the same tables, and what would be an errored line is its 400.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.concurrency import run_in_threadpool
+
+from dfbatch.emulator import answers
+from dfbatch.emulator.answers import fitted
+from dfbatch.emulator.asks import Asks, Terms
+from dfbatch.emulator.engines.draws import Draw
+from dfbatch.emulator.errors import invalid
+from dfbatch.emulator.faults import wire
+from dfbatch.emulator.gate import drain
+from dfbatch.emulator.replies import Json
+from dfbatch.emulator.store import Sums
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from dfbatch.emulator.answers import Answer
+    from dfbatch.emulator.asks import Ask
+    from dfbatch.emulator.caching import Cached
+    from dfbatch.emulator.gate import Call
+    from dfbatch.emulator.house import House
+
+MOST_BYTES = 32_000_000  # reference §1.4
+_OFF = 0.05  # token counts are an estimate: seen off by up to so much
+
+
+async def create(request: Request) -> Response:
+    """POST /v1/messages."""
+    body = await _body(request)
+    if body is None:
+        return wire.too_large()
+    return await run_in_threadpool(_answer, request.app.state.house, request.state.call, body)
+
+
+async def count(request: Request) -> Response:
+    """POST /v1/messages/count_tokens."""
+    body = await _body(request)
+    if body is None:
+        return wire.too_large()
+    return await run_in_threadpool(_count, request.app.state.house, request.state.call, body)
+
+
+def _answer(house: House, call: Call, body: bytes) -> Response:
+    ask = Asks().read(body, Terms(call.version, batch=False, betas=call.betas, profile=call.profile))
+    if ask.setting.params.get("stream"):
+        raise invalid("stream: the emulator does not stream")  # differs on purpose
+    start = house.clock.now()
+    answer = house.faults.spoil(fitted(house.engine.answer(ask), ask), ask, "direct")
+    finish = max(start, house.clock.now())
+    cached = house.cache.bill(ask, pool=f"{call.workspace} direct", start=start, finish=finish)
+    if answer.billed:
+        house.billing.direct(_sums(ask, answer, cached, call.workspace), ask.digest)
+    seed = ask.digest + call.request_id.encode()
+    return Json(answers.message(ask, answer, cached, tier="standard", seed=seed))
+
+
+def _sums(ask: Ask, answer: Answer, cached: Cached, workspace: str) -> Sums:
+    prompt = answer.input_tokens if answer.input_tokens is not None else ask.tokens
+    return Sums(
+        workspace=workspace,
+        mode="standard",
+        rate=ask.model.rate(prompt),
+        geo=ask.geo,
+        requests=1,
+        input=prompt - cached.total,
+        write_5m=cached.write_5m,
+        write_1h=cached.write_1h,
+        read=cached.read,
+        output=answer.output_tokens or 0,
+    )
+
+
+def _count(house: House, call: Call, body: bytes) -> Response:
+    """An estimate: off by a share that follows from the seed and the request."""
+    ask = Asks().read(body, Terms(call.version, batch=False, betas=call.betas, profile=call.profile, counted=True))
+    share = Draw(b"count %d" % house.seed + ask.digest).share()
+    return Json({"input_tokens": max(1, round(ask.tokens * (1 + _OFF * (2 * share - 1))))})
+
+
+async def _body(request: Request) -> bytes | None:
+    """The whole body, or None if it is too large."""
+    parts = []
+    size = 0
+    async for block in request.stream():
+        size += len(block)
+        if size > MOST_BYTES:
+            await drain(request.receive)
+            return None
+        parts.append(block)
+    return b"".join(parts)

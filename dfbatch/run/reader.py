@@ -1,0 +1,127 @@
+"""A raw results file as blocks of lines that are ours, whatever else the file holds. What lines mean is in `sheet.py`.
+
+The server is not trusted: blank and torn lines, CRLF, ids that are not ours and second lines for one id are all told
+apart here. A block is held as columns; only where something is odd is it walked line by line.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from dfbatch.requests import ID_WIDTH, custom_ids
+from dfbatch.results import Line, better, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from dfbatch.ledger.records import ChunkRecord
+
+_READ = 1 << 21  # bytes of a file that are Python objects at one time
+LONGEST = 1 << 28  # bytes of one line: the API's largest answer is far below
+_ID = f"S{ID_WIDTH + 1}"  # one longer than ours, so that a longer id is not cut to one of ours
+_decode_lines = msgspec.json.Decoder(Line).decode_lines
+
+
+class Found(NamedTuple):
+    """Lines that are ours, each request at most once: which request of the chunk, and where in the file."""
+
+    at: np.ndarray[Any, Any]
+    lines: list[Line]
+    offset: np.ndarray[Any, Any]
+    length: np.ndarray[Any, Any]
+
+
+class Reader:
+    """Reads one raw file; `strange` counts the lines that were not ours, torn, or there twice."""
+
+    def __init__(self, chunk: ChunkRecord, requests: np.ndarray[Any, Any], raw: Path) -> None:
+        self.strange = 0
+        self._path = raw
+        self._ids = np.array(custom_ids(chunk.nonce, requests), _ID)  # sorted: the position follows the nonce
+        self._offset = np.full(len(requests), -1, np.int64)  # of the line taken for each request
+        self._length = np.zeros(len(requests), np.int64)
+
+    def blocks(self) -> Iterator[Found]:
+        """All lines that are ours; where there are two for one request, the better one comes last."""
+        for block, offset in self._whole_lines():
+            ends = np.flatnonzero(np.frombuffer(block, np.uint8) == 10)
+            starts = np.concatenate(([0], ends[:-1] + 1))
+            try:
+                lines = _decode_lines(block)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                lines = []
+            if len(lines) != len(ends):
+                lines, starts, ends = self._one_by_one(block, starts, ends)
+            yield from self._ours(Found(np.empty(0), lines, starts + offset, ends - starts))
+
+    def _whole_lines(self) -> Iterator[tuple[bytes, int]]:
+        """Blocks that end with a line's end, and where they begin; a torn tail gets an end of its own."""
+        rest, offset = b"", 0
+        with self._path.open("rb", buffering=0) as file:
+            while block := file.read(_READ):
+                block = rest + block
+                cut = block.rfind(b"\n") + 1
+                rest = block[cut:]
+                if len(rest) > LONGEST:
+                    raise ValueError(f"a line of more than {LONGEST:,} bytes in {self._path.name}")
+                if cut:
+                    yield block[:cut], offset
+                    offset += cut
+        if rest:
+            yield rest + b"\n", offset
+
+    def _one_by_one(
+        self, block: bytes, starts: np.ndarray[Any, Any], ends: np.ndarray[Any, Any]
+    ) -> tuple[list[Line], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        kept: list[tuple[Line, int, int]] = []
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            raw = block[start:end]
+            if line := parse(raw):
+                kept.append((line, start, end))
+            elif raw.strip():
+                self.strange += 1
+        return [line for line, _, _ in kept], np.array([a for _, a, _ in kept], int), np.array([b for _, _, b in kept], int)
+
+    def _ours(self, told: Found) -> Iterator[Found]:
+        if not told.lines:
+            return
+        ids = np.array([line.custom_id.encode() for line in told.lines], _ID)
+        at = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
+        own = np.flatnonzero(self._ids[at] == ids)
+        if len(own) < len(ids):
+            self.strange += len(ids) - len(own)
+            told = told._replace(lines=[told.lines[index] for index in own], offset=told.offset[own], length=told.length[own])
+        told = told._replace(at=at[own])
+        if len(np.unique(told.at)) == len(told.at) and not (self._offset[told.at] >= 0).any():
+            yield self._taken(told)
+            return
+        for index in range(len(told.lines)):
+            one = slice(index, index + 1)
+            single = Found(told.at[one], told.lines[one], told.offset[one], told.length[one])
+            if self._is_better(single):
+                yield self._taken(single)
+
+    def _taken(self, found: Found) -> Found:
+        self._offset[found.at], self._length[found.at] = found.offset, found.length
+        return found
+
+    def _is_better(self, single: Found) -> bool:
+        """Whether this line counts: the only one for its request, or the better of two."""
+        at = int(single.at[0])
+        if self._offset[at] < 0:
+            return True
+        self.strange += 1
+        before = self.raw(int(self._offset[at]), int(self._length[at]))
+        other = parse(before)
+        here = self.raw(int(single.offset[0]), int(single.length[0]))
+        return other is None or better(here, single.lines[0].result, before, other.result)
+
+    def raw(self, offset: int, length: int) -> bytes:
+        """A line as it came."""
+        with self._path.open("rb") as file:
+            file.seek(offset)
+            return file.read(length)

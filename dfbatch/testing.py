@@ -1,0 +1,102 @@
+"""For users' own tests: answers without a network bill, from an emulator in this process, over real HTTP.
+
+`Emulator` makes a server the default backend of its block; `answers` makes a function answer. Both use a ledger of
+their own, so that tests and real runs never mix.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from typing import TYPE_CHECKING, Any, Self
+
+from dfbatch.backends import choose
+from dfbatch.backends.anthropic import Anthropic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from dfbatch.emulator.server import Server
+
+
+class Emulator:
+    """An emulator of the Message Batches API in this process; in its block it is the default backend.
+
+    Takes what `dfbatch.emulator.Server` takes. `.url`, `.requests` (parameters received) and `.usage()` (what it would
+    have billed) are the server's.
+
+    >>> import pandas as pd
+    >>> with Emulator(engine="sample") as emulator:
+    ...     out = pd.DataFrame({"text": ["a", "b"]}).claude.batch("Say {text}", progress=False)
+    >>> len(out["answer"])
+    2
+    """
+
+    def __init__(self, engine: Any = "sample", **settings: Any) -> None:
+        self._settings = {"engine": engine, **settings}
+        self._stack = contextlib.ExitStack()
+        self.server: Server | None = None
+
+    def __enter__(self) -> Self:
+        from dfbatch.emulator import Server
+
+        self._stack.enter_context(_own_ledger())
+        self.server = self._stack.enter_context(Server(**self._settings))
+        backend = Anthropic(api_key="emulator", base_url=self.server.url)
+        choose.push_default(backend)
+        self._stack.callback(choose.pop_default, backend)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or self.server is None:
+            raise AttributeError(name)
+        return getattr(self.server, name)
+
+
+@contextlib.contextmanager
+def answers(given: Mapping[str, Any] | Callable[[dict[str, Any]], Any]) -> Iterator[Emulator]:
+    """Answer requests with a function of their parameters, or with a mapping from a word of the prompt to its answer.
+
+    A text is the answer as it is; anything else becomes JSON. The block's requests are in `.requests`.
+
+    >>> import pandas as pd
+    >>> with answers({"goal": "sport", "chip": "tech"}) as fake:
+    ...     out = pd.DataFrame({"text": ["A goal!", "A chip"]}).claude.batch("Topic: {text}", progress=False)
+    >>> out["answer"].tolist(), len(fake.requests)
+    (['sport', 'tech'], 2)
+    """
+    with Emulator(engine=given if callable(given) else _looked_up(given)) as emulator:
+        yield emulator
+
+
+def _looked_up(given: Mapping[str, Any]) -> Callable[[dict[str, Any]], Any]:
+    def answer(params: dict[str, Any]) -> Any:
+        text = str(params["messages"][-1]["content"])
+        for word, said in given.items():
+            if word in text:
+                return said
+        raise LookupError(f"no answer was given for {text[:80]!r}")
+
+    return answer
+
+
+@contextlib.contextmanager
+def _own_ledger() -> Iterator[None]:
+    """A ledger that is gone afterwards."""
+    from dfbatch.run import close_ledgers
+
+    before = os.environ.get("DFBATCH_HOME")
+    with tempfile.TemporaryDirectory(prefix="dfbatch-") as folder:
+        os.environ["DFBATCH_HOME"] = folder
+        try:
+            yield
+        finally:
+            close_ledgers()
+            if before is None:
+                del os.environ["DFBATCH_HOME"]
+            else:
+                os.environ["DFBATCH_HOME"] = before
