@@ -53,10 +53,18 @@ def submit(df: Any, prompt: Any, schema: Any = None, **options: Any) -> Run:
     >>> from dfbatch.testing import answers
     >>> with answers(lambda params: "sport"):
     ...     run = dfbatch.submit(pd.DataFrame({"text": ["A goal!"]}), "Topic of: {text}", progress=False)
-    ...     run.result()["answer"].tolist()
+    ...     run.result()["answer"].tolist()  # doctest: +ELLIPSIS
+    run ...: 1 rows, 1 requests to send · $... (forecast from bytes) · dfbatch.open('...').result()
     ['sport']
     """
-    return _begin(df, prompt, schema, options)
+    return _announced(_begin(df, prompt, schema, options))
+
+
+def _announced(run: Run) -> Run:
+    """One line when the first chunk is accepted: what was begun, how much of it, and what it may cost."""
+    run.started()
+    print(run.announcement)  # noqa: T201 - the user asked for a run and gets its name
+    return run
 
 
 def _begin(df: Any, prompt: Any, schema: Any, options: dict[str, Any], **about: Any) -> Run:
@@ -89,10 +97,13 @@ class SeriesAccessor:
 
     def batch(self, prompt: Any, schema: Any = None, **options: Any) -> Any:
         """Label every cell; a Series with the same index, of structs where the schema has several fields."""
-        return self.submit(prompt, schema, **options).result()
+        return self._begin(prompt, schema, options).result()
 
     def submit(self, prompt: Any, schema: Any = None, **options: Any) -> Run:
         """Label every cell without waiting; a Run."""
+        return _announced(self._begin(prompt, schema, options))
+
+    def _begin(self, prompt: Any, schema: Any, options: dict[str, Any]) -> Run:
         from dfbatch.frames import adapter
 
         frame, column = adapter(self._series).from_series(self._series)

@@ -17,7 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-DIGEST = np.dtype("S16")  # half a SHA-256, which processors compute fastest: at ten million requests a collision has a chance of 1e-24
+DIGEST = np.dtype("S16")  # half a SHA-256: at ten million requests, two are alike by chance once in 1e24 times
 REQUEST = np.dtype([("position", "<i8"), ("digest", "S16")])  # one line of a map file
 
 NONCE_WIDTH = 10

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Literal, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 API = "https://api.anthropic.com"
 VERSION = "2023-06-01"
 VERSIONS = ("2023-06-01", "2026-10-21")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ROUTE = "/v1/messages/batches"
 _PAGE = 1000  # batches a list call may return (SDK 2.12, November 2026)
 _BLOCK = 1 << 18
@@ -31,6 +33,12 @@ _CREATE_TIMEOUT = 600.0  # seconds to wait for the reply to a create: giving up 
 
 Auth = Literal["x-api-key", "bearer"]
 _Shape = TypeVar("_Shape", bound=msgspec.Struct)
+
+
+class _Health(msgspec.Struct):
+    engine: str
+    model_digest: str | None = None
+    seed: int = 0
 
 
 class _Page(msgspec.Struct):
@@ -74,6 +82,7 @@ class Anthropic:
         self._headers = dict(headers or {})
         self._client: httpx.AsyncClient | None = None
         self._emulated = ""
+        self._identified: str | None = None
         self._context: ssl.SSLContext | None = None
         self._trust_env = True  # proxies and CA files as httpx reads them
         self.organization = self.workspace = ""
@@ -84,8 +93,26 @@ class Anthropic:
 
     @property
     def who(self) -> str:
-        """Backend, origin and API version: answers of one are not answers of another."""
-        return f"anthropic {self.base_url} {self.version}"
+        """Backend, origin and API version, and which engine where an emulator answers: what makes an answer ours."""
+        return f"anthropic {self.base_url} {self.version} {self._identity()}".rstrip()
+
+    def _identity(self) -> str:
+        """What an emulator at this address says of itself; only this machine is asked, and only once."""
+        if self._identified is None:
+            self._identified = ""
+            if urlsplit(self.base_url).hostname in LOOPBACK:
+                self._identified = self._ask_emulator()
+        return self._identified
+
+    def _ask_emulator(self) -> str:
+        import httpx
+
+        with contextlib.suppress(httpx.HTTPError, msgspec.MsgspecError):
+            told = httpx.get(f"{self.base_url}/_emulator/health", trust_env=False, timeout=2.0)
+            health = msgspec.json.decode(told.content, type=_Health)
+            self._emulated = health.engine
+            return f"{health.engine} {health.model_digest} {health.seed}"
+        return ""
 
     @property
     def answered_by(self) -> str:

@@ -47,6 +47,8 @@ class Snapshot:
     @property
     def safety(self) -> str:
         """Whether the process may be left: the one line that always shows."""
+        if not self.batches:
+            return "nothing to send: safe to close"
         if self.unsent:
             return f"do not close: {self.unsent} of {len(self.batches)} chunks not sent"
         return "all sent: safe to close"

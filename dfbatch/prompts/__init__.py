@@ -12,9 +12,9 @@ from inspect import iscoroutinefunction
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from dfbatch.errors import DfbatchError, NullCell, PromptError, UnknownColumn
 from dfbatch.prompts.callables import Function
 from dfbatch.prompts.contents import Messages, is_blank, kind_of
-from dfbatch.errors import DfbatchError, NullCell, PromptError, UnknownColumn
 from dfbatch.prompts.templates import Names, Places, clean, listed, near_miss, no_column, parse
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from dfbatch.prompts.contents import checked
 from dfbatch.errors import PromptError, UnknownColumn
+from dfbatch.prompts.contents import checked
 from dfbatch.prompts.templates import listed, unknown_column
 
 if TYPE_CHECKING:

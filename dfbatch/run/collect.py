@@ -6,7 +6,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-from dfbatch.errors import DiskFull, NotFound
+from dfbatch.errors import DiskFull
 from dfbatch.ledger.files import translated, whole, write_array
 from dfbatch.ledger.records import COLLECTED, ENDED
 from dfbatch.results import CODE, PENDING, SUCCEEDED

@@ -249,7 +249,7 @@ class Work:
         chunks = self.ledger.chunks(self.record.id)
         ended = [chunk for chunk in chunks if chunk.state in (ENDED, COLLECTED) and not collector.has(chunk)]
         collector.start(ended, then=self._wake.set)
-        waiting = any([self._waits_for(chunk) for chunk in chunks]) or bool(ended) or collector.busy
+        waiting = any(self._waits_for(chunk) for chunk in chunks) or bool(ended) or collector.busy
         if ended:
             self._say("collecting")
         elif waiting and not any(chunk.state == PLANNED for chunk in self._unsent()):

@@ -20,12 +20,12 @@ from dfbatch.ledger.files import write_array, write_lines
 from dfbatch.ledger.records import RunRecord, Spec
 from dfbatch.plan import distinct, forecast, occurrences
 from dfbatch.prompts import compile_prompt, example_turns
+from dfbatch.prompts.templates import near_miss
 from dfbatch.requests import Digester, Shared, shared
 from dfbatch.run import layout
 from dfbatch.run.claims import Claimed, claim
 from dfbatch.run.rows import BLOCK, Asked, Scratch, ask
 from dfbatch.run.sheet import Sheet
-from dfbatch.prompts.templates import near_miss
 
 if TYPE_CHECKING:
     from dfbatch.backends import Backend

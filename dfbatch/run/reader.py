@@ -84,7 +84,11 @@ class Reader:
                 kept.append((line, start, end))
             elif raw.strip():
                 self.strange += 1
-        return [line for line, _, _ in kept], np.array([a for _, a, _ in kept], int), np.array([b for _, _, b in kept], int)
+        return (
+            [line for line, _, _ in kept],
+            np.array([a for _, a, _ in kept], int),
+            np.array([b for _, _, b in kept], int),
+        )
 
     def _ours(self, told: Found) -> Iterator[Found]:
         if not told.lines:
@@ -94,7 +98,9 @@ class Reader:
         own = np.flatnonzero(self._ids[at] == ids)
         if len(own) < len(ids):
             self.strange += len(ids) - len(own)
-            told = told._replace(lines=[told.lines[index] for index in own], offset=told.offset[own], length=told.length[own])
+            told = told._replace(
+                lines=[told.lines[index] for index in own], offset=told.offset[own], length=told.length[own]
+            )
         told = told._replace(at=at[own])
         if len(np.unique(told.at)) == len(told.at) and not (self._offset[told.at] >= 0).any():
             yield self._taken(told)

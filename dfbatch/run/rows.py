@@ -100,7 +100,7 @@ class _Notes:
         new = set(digests).difference(self.seen)
         written = lengths
         if len(new) < len(digests):  # parts that are in the file, or twice in this block, are written once
-            fresh = [digest in new and not new.discard(digest) for digest in digests]
+            fresh = [_take(new, digest) for digest in digests]
             made_parts = list(compress(made_parts, fresh))
             written = np.where(fresh, lengths, 0)
         if len(self.seen) < _REMEMBERED:
@@ -111,6 +111,14 @@ class _Notes:
         self.asked.digests[rows], self.asked.lengths[rows] = digests, lengths
         self.asked.offsets[rows] = ends - written
         self.place = int(ends[-1])
+
+
+def _take(new: set[bytes], digest: bytes) -> bool:
+    """Whether this is the first of its kind here."""
+    if digest not in new:
+        return False
+    new.remove(digest)
+    return True
 
 
 def contents(table: Table, reads: Sequence[str]) -> np.ndarray[Any, Any]:

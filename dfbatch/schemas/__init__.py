@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from pydantic_core import SchemaValidator, core_schema
 
+from dfbatch.kinds import TEXT, Kind
 from dfbatch.schemas.declared import Declared, declared
 from dfbatch.schemas.judges import Invalid, Judge, judge, kind
-from dfbatch.kinds import TEXT, Kind
 from dfbatch.schemas.spelling import Node, spelled
 from dfbatch.schemas.wire import wire
 

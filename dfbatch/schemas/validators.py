@@ -22,8 +22,8 @@ from pydantic_core import (
 from pydantic_core import core_schema as core
 
 from dfbatch import errors
-from dfbatch.schemas.formats import FORMS, formed, moment
 from dfbatch.kinds import Kind, Name
+from dfbatch.schemas.formats import FORMS, formed, moment
 from dfbatch.schemas.verdicts import invalid
 
 if TYPE_CHECKING:

@@ -1,0 +1,48 @@
+# Two commands are all a newcomer needs: `make demo` and `make test`.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+BACKEND ?= local
+SEED ?= 0
+N ?= 24
+
+.PHONY: demo test check test-full bench clean
+.DEFAULT_GOAL := help
+
+help:  ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+demo: $(VENV)/.demo  ## label 24 news articles, by a model on this machine (BACKEND=anthropic with a key: by Claude)
+	$(BIN)/python examples/bbc_topics.py --backend $(BACKEND) --seed $(SEED) --articles $(N)
+
+test: $(VENV)/.test  ## all tests, long draws at a tenth
+	$(BIN)/python -m pytest -m "not full"
+
+test-full: $(VENV)/.test  ## all tests, long draws whole
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.test  ## speed and memory against the official SDK, as ratios
+	$(BIN)/python -m pytest -s tests/bench
+
+check: $(VENV)/.test  ## ruff, mypy strict, the map, README blocks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_map.py tests/test_readme.py tests/test_exports.py
+
+clean:  ## remove what make made
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "dfbatch needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[demo]"
+	$(BIN)/dfbatch fetch-model
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[test]"
+	$(BIN)/dfbatch fetch-model
+	@touch $@

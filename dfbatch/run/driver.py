@@ -1,0 +1,137 @@
+"""The waiting thread's side of a run under way: start it, look after it, detach from it. The loop is `loop.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import sys
+import time
+import weakref
+from typing import TYPE_CHECKING, Final
+
+from dfbatch.errors import RunError, RunPaused
+from dfbatch.ledger.records import COLLECTED, ENDED, PLANNED, RELEASED, SUBMITTED, SUBMITTING
+from dfbatch.run import thread
+
+if TYPE_CHECKING:
+    from dfbatch.ledger.records import ChunkRecord
+    from dfbatch.run.handle import Run
+    from dfbatch.run.loop import Work
+
+STEP: Final = 0.2  # seconds between looks of a waiting thread: interrupts are served this often
+LAST_POST: Final = 600.0  # seconds that a POST under way may hold up the end of the process
+
+live: Final[dict[str, Run]] = {}  # runs under way in this process, by id
+
+
+class Driver:
+    """One run's work on the I/O thread, seen from any other thread."""
+
+    def __init__(self, work: Work, run: Run) -> None:
+        self._work = work
+        self._run = weakref.ref(run)
+        self._id = work.record.id
+        self._future: concurrent.futures.Future[None] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the run is being carried out in this process."""
+        return self._future is not None and not self._future.done()
+
+    def drive(self, *, sending: bool, canceling: bool = False) -> None:
+        """See that the run is carried out in this process; what it may do can only grow."""
+        work = self._work
+        if self.running:
+            work.canceling |= canceling
+            if sending and not work.sending:
+                work.sending = work.restart = True
+            thread.call(work.wake)
+            return
+        work.sending, work.canceling = sending, canceling
+        if any(chunk.state in (PLANNED, SUBMITTING, SUBMITTED, ENDED) for chunk in self._chunks()):
+            work.backend.ready(work.ledger.folder)
+        if run := self._run():
+            live[self._id] = run  # kept while it is under way, whoever forgets it
+        leaving = thread.on_leaving(self._leave)
+        self._future = thread.start(work.drive())
+        self._future.add_done_callback(lambda _: (leaving(), live.pop(self._id, None)))
+
+    def _chunks(self) -> list[ChunkRecord]:
+        return [chunk for chunk in self._work.ledger.chunks(self._id) if chunk.state != RELEASED]
+
+    def _own(self) -> list[ChunkRecord]:
+        return [chunk for chunk in self._chunks() if chunk.run == self._id]
+
+    def _unsent(self) -> int:
+        return sum(chunk.state == PLANNED for chunk in self._own())
+
+    @property
+    def all_sent(self) -> bool:
+        """Whether it is safe to close: no chunk is unsent, and none is on its way."""
+        return not self._unsent() and not self._work.posting
+
+    @property
+    def any_sent(self) -> bool:
+        """Whether at least one chunk was accepted, or there is none to send."""
+        own = self._own()
+        return not own or any(chunk.state in (SUBMITTED, ENDED, COLLECTED) for chunk in own)
+
+    def pause(self, seconds: float) -> None:
+        """Wait, or less where the run ends first."""
+        if self._future is not None:
+            concurrent.futures.wait([self._future], timeout=seconds)
+
+    def wait_quietly(self) -> None:
+        """Let what is under way here come to its end."""
+        if self._future is not None:
+            concurrent.futures.wait([self._future])
+
+    async def ended(self) -> None:
+        """The end of what is under way, for async code."""
+        if self._future is not None:
+            await asyncio.shield(asyncio.wrap_future(self._future))
+
+    def detach(self) -> str:
+        """Send nothing further; returns what to tell."""
+        self._work.sending = False
+        thread.call(self._work.wake)
+        own = self._own()
+        sent = sum(chunk.state != PLANNED for chunk in own)
+        asked = sum(chunk.requests for chunk in own if chunk.state not in (PLANNED, COLLECTED))
+        rest = f"; .resume() sends the other {len(own) - sent}" if sent < len(own) else ""
+        return (
+            f"detached from run {self._id}: {sent} of {len(own)} chunks sent, nothing further is sent\n"
+            f"{asked:,} requests are under way and may be billed; collecting goes on while this process lives\n"
+            f"Hint: dfbatch.open({self._id!r}).wait() comes back{rest}; .cancel() cancels"
+        )
+
+    def raise_if_paused(self, run: Run) -> None:
+        """Raise what stopped the run, where it has stopped."""
+        if self._future is None or not self._future.done():
+            return
+        self._future.result()
+        error = self._work.error
+        if error is not None:
+            if isinstance(error, RunError):
+                error.run = run
+            note = f"run {self._id}: what is answered is kept; dfbatch.open({self._id!r}).resume() goes on"
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
+            raise error
+        if not self._work.canceling and (unsent := self._unsent()):
+            raise RunPaused(
+                f"run {self._id} paused: {unsent} of {len(self._own())} chunks not sent",
+                "what was sent is collected: run.partial()",
+                hint=f"dfbatch.open({self._id!r}).resume() sends the rest",
+                run=run,
+            )
+
+    def _leave(self) -> None:
+        """The process ends: the POST under way is finished, nothing further is sent, and what is unsent is said."""
+        self._work.sending = False
+        deadline = time.monotonic() + LAST_POST
+        while self._work.posting and self.running and time.monotonic() < deadline:
+            self.pause(STEP)
+        if unsent := self._unsent():
+            hint = f"dfbatch.open({self._id!r}).resume() sends them"
+            sys.stderr.write(f"dfbatch: run {self._id}: {unsent} chunks not sent. {hint}.\n")
