@@ -1,14 +1,17 @@
-"""Asking rows of a run again because the user said so. What is asked again by itself is in `loop.py`."""
+"""Requests asked again: what the user names, and what nobody answered. When is the loop's to say, or the user's."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from dfbatch.errors import OptionError
-from dfbatch.results import CODE, OUTCOMES
-from dfbatch.run.claims import claim
+from dfbatch.ledger.files import read_array
+from dfbatch.ledger.records import RELEASED, SUBMITTING
+from dfbatch.plan import locate
+from dfbatch.results import CODE, OUTCOMES, PENDING
+from dfbatch.run.claims import claim, reusable
 from dfbatch.run.spools import parts_from
 
 if TYPE_CHECKING:
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from dfbatch.ledger.records import RunRecord
     from dfbatch.run.sheet import Sheet
 
-FAILED = ("errored", "expired", "canceled", "missing", "truncated", "invalid")
+FAILED: Final = ("errored", "expired", "canceled", "missing", "truncated", "invalid")
 
 
 def ask_failed(ledger: Ledger, record: RunRecord, sheet: Sheet, which: str | Sequence[str] | None) -> int:
@@ -30,18 +33,43 @@ def ask_failed(ledger: Ledger, record: RunRecord, sheet: Sheet, which: str | Seq
                 f"which={name!r} cannot be asked again", hint="one or more of " + ", ".join((*FAILED, "refused"))
             )
     wanted = np.flatnonzero(np.isin(sheet.found["outcome"], [CODE[name] for name in names]))
+    asked = _ask(ledger, record, sheet, wanted, reuse=False)
+    sheet.found["outcome"][asked] = PENDING
+    return len(asked)
+
+
+def ask_unanswered(ledger: Ledger, record: RunRecord, sheet: Sheet) -> bool:
+    """Plan what other runs' chunks did not answer, and what was released unsent; whether there is any."""
+    requests = sheet.requests
+    settled = np.zeros(len(requests), bool)
+    for chunk in ledger.chunks(record.id):
+        own = chunk.run == record.id
+        if chunk.state == RELEASED or (not own and chunk.state != SUBMITTING):
+            continue
+        digests = read_array(ledger.chunk_file(chunk.id, "map.npy"))["digest"]
+        settled |= locate(requests["digest"], digests) >= 0
+    had = np.array([*(chunk.max_tokens for chunk in sheet.chunks), 0])[sheet.source]
+    settled |= reusable(sheet.found, had, record.max_tokens)
+    return bool(len(_ask(ledger, record, sheet, np.flatnonzero(~settled), reuse=record.spec.reuse)))
+
+
+def _ask(
+    ledger: Ledger, record: RunRecord, sheet: Sheet, wanted: np.ndarray[Any, Any], *, reuse: bool
+) -> np.ndarray[Any, Any]:
+    """Plan new chunks for these requests, from the spools that still hold them; returns which they are."""
+    if not len(wanted):
+        return wanted
     held = parts_from(ledger, [chunk.id for chunk in ledger.chunks(record.id)], sheet.requests["digest"][wanted])
-    chosen = sorted(held)
-    if not chosen:
-        return 0
-    parts = [held[index] for index in chosen]
-    claim(
-        ledger,
-        record,
-        sheet.requests[wanted[chosen]],
-        np.array([len(part) for part in parts], np.int64),
-        lambda which_: (parts[index] for index in which_.tolist()),
-        reuse=False,
-    )
-    sheet.found["outcome"][wanted[chosen]] = 0
-    return len(chosen)
+    chosen = wanted[sorted(held)]
+    if len(chosen):
+        parts = [held[index] for index in sorted(held)]
+        lengths = np.array([len(part) for part in parts], np.int64)
+        claim(
+            ledger,
+            record,
+            sheet.requests[chosen],
+            lengths,
+            lambda which: (parts[index] for index in which.tolist()),
+            reuse=reuse,
+        )
+    return chosen

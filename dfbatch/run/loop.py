@@ -6,25 +6,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from dfbatch.errors import (
-    Ambiguous,
-    ApiError,
-    BatchLost,
-    DfbatchError,
-    InDoubt,
-    NotFound,
-    RateLimited,
-    RunPaused,
-    TooLarge,
-    Unreachable,
-)
-from dfbatch.ledger.files import read_array
+from dfbatch.errors import ApiError, BatchLost, DfbatchError, NotFound
 from dfbatch.ledger.records import (
     COLLECTED,
     ENDED,
@@ -36,31 +21,27 @@ from dfbatch.ledger.records import (
     BatchRecord,
     ChunkRecord,
 )
-from dfbatch.plan import forecast, locate
-from dfbatch.pricing import dollars
-from dfbatch.run.claims import claim, reusable
+from dfbatch.run import ending
+from dfbatch.run.again import ask_unanswered
 from dfbatch.run.clock import Clock, WallClock
 from dfbatch.run.collect import Collector
-from dfbatch.run.spools import body, parts_from
+from dfbatch.run.ending import first_line
+from dfbatch.run.sending import NETWORK_PAUSE, passing, send, told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dfbatch.backends import Backend, Batch
+    from dfbatch.backends import Backend
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.lock import Lock
     from dfbatch.ledger.records import RunRecord
     from dfbatch.run.sheet import Sheet
 
-log = logging.getLogger("dfbatch")
-
-UPLOADS = 2  # chunks posted side by side: one alone rarely fills a link, more only queue
 FIRST_LOOK = 0.1  # seconds after a chunk was accepted; doubles up to what its age allows
 SLOWEST = 120.0  # the end of a batch is noticed within this …
 EAGER = 5.0  # … or this, while it is young …
 SHARE = 0.05  # … or this part of its age
 BELIEVED_LOST = 300.0  # seconds that a batch we know may answer 404: reads lag behind writes
-NETWORK_PAUSE = 60.0  # the longest pause while the network is down
 ELSEWHERE = 1.0  # seconds between looks at what another process is sending
 
 
@@ -79,16 +60,16 @@ class Work:
     status: str = "planned"
     message: str = ""
     error: DfbatchError | None = None
-    _lock_held: bool = False
+    lock_held: bool = False
     restart: bool = False  # resumed while it was still collecting: one more round is needed
     posting: set[str] = field(default_factory=set)  # chunks whose POST is under way
-    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    waking: asyncio.Event = field(default_factory=asyncio.Event)
     _gone_since: dict[str, float] = field(default_factory=dict)
-    _looks: int = 0
+    looks: int = 0
 
     def wake(self) -> None:
         """Look again now; called on the I/O thread."""
-        self._wake.set()
+        self.waking.set()
 
     def load(self) -> None:
         """Lay the answers of chunks that are collected already; asks nobody."""
@@ -102,10 +83,10 @@ class Work:
         self.error = None
         try:
             while True:
-                self._lock_held = self.lock.acquire()
+                self.lock_held = self.lock.acquire()
                 self.restart = False
                 whole = await self._round()
-                if whole and not self.restart and not await asyncio.to_thread(self._ask_again):
+                if whole and not self.restart and not await asyncio.to_thread(self._ask_rest):
                     break
         except DfbatchError as error:
             self.error = error
@@ -118,7 +99,7 @@ class Work:
 
     async def _round(self) -> bool:
         """Send and collect what is there; False where another process left its part to us."""
-        sender = asyncio.create_task(self._send())
+        sender = asyncio.create_task(send(self))
         collector = Collector(self.ledger, self.backend, self.sheet)
         pause = 1.0
         try:
@@ -126,20 +107,20 @@ class Work:
                 try:
                     waiting = await self._look(collector)
                     pause = 1.0
-                except (Unreachable, ApiError) as error:
-                    if not _passing(error):
+                except ApiError as error:
+                    if not passing(error):
                         raise
                     waiting, pause = True, min(pause * 2, NETWORK_PAUSE)
-                    self._say("waiting", f"waiting for the network: {_first_line(error)}")
-                    await self.clock.pause(_told(error, pause), self._wake)
+                    self.say("waiting", f"waiting for the network: {first_line(error)}")
+                    await self.clock.pause(told(error, pause), self.waking)
                     continue
                 if sender.done():
                     self._heed(sender)
                     if not waiting or self.restart:
                         return True
-                    if not self._lock_held and self._unsent() and self.ledger.lock(self.record.id).is_free():
+                    if not self.lock_held and self.unsent() and self.ledger.lock(self.record.id).is_free():
                         return False
-                await self.clock.pause(self._interval(), self._wake)
+                await self.clock.pause(self._interval(), self.waking)
         finally:
             if not sender.done():
                 self.sending = False
@@ -157,88 +138,21 @@ class Work:
 
     def _interval(self) -> float:
         """Seconds to the next look: soon after something happened, then by the age of the youngest open batch."""
-        self._looks += 1
+        self.looks += 1
         ages = [self.clock.now() - batch.accepted for _, batch in self._open()]
         usual = min(SLOWEST, max(EAGER, SHARE * min(ages))) if ages else ELSEWHERE
-        jitter = 0.9 + 0.1 * (hash((self.record.id, self._looks)) % 100) / 100
-        return min(usual, FIRST_LOOK * 2.0 ** min(self._looks, 20)) * jitter
+        jitter = 0.9 + 0.1 * (hash((self.record.id, self.looks)) % 100) / 100
+        return min(usual, FIRST_LOOK * 2.0 ** min(self.looks, 20)) * jitter
 
     def _open(self) -> list[tuple[ChunkRecord, BatchRecord]]:
         chunks = [chunk for chunk in self.ledger.chunks(self.record.id) if chunk.state == SUBMITTED]
         found = [(chunk, self.ledger.batch(chunk.id)) for chunk in chunks]
         return [(chunk, batch) for chunk, batch in found if batch is not None]
 
-    def _unsent(self) -> list[ChunkRecord]:
+    def unsent(self) -> list[ChunkRecord]:
+        """Our own chunks that are planned, in order."""
         own = (chunk for chunk in self.ledger.chunks(self.record.id) if chunk.run == self.record.id)
         return [chunk for chunk in own if chunk.state == PLANNED]
-
-    # ---------------------------------------------------------------- sending
-
-    async def _send(self) -> None:
-        """Post our planned chunks, a few side by side. Only the holder of the run's lock sends."""
-        queue = self._unsent() if self._lock_held else []
-        if not queue or not self.sending:
-            return
-        self._say("sending")
-        await self.backend.probe()
-        queue.reverse()
-        done = await asyncio.gather(*(self._sender(queue) for _ in range(UPLOADS)), return_exceptions=True)
-        for outcome in done:
-            if isinstance(outcome, BaseException):
-                raise outcome
-
-    async def _sender(self, queue: list[ChunkRecord]) -> None:
-        try:
-            while queue and self.sending and not self.canceling:
-                await self._post(queue.pop())
-        except BaseException:
-            queue.clear()  # what stopped one would stop the others
-            raise
-
-    async def _post(self, chunk: ChunkRecord) -> None:
-        """Create one batch: intent before act, and an act that is never repeated blindly."""
-        pause = 1.0
-        while self.sending and self.ledger.move(chunk.id, SUBMITTING, only_from=(PLANNED,)):
-            self.posting.add(chunk.id)
-            try:
-                accepted = await self.backend.submit(body(self.ledger, chunk, self.record), self.record.spec.betas)
-            except Ambiguous as error:
-                log.warning("run %s: chunk %d is in doubt: %s", self.record.id, chunk.ordinal, _first_line(error))
-                self.ledger.move(chunk.id, SUBMITTING, error=str(error))
-                return
-            except DfbatchError as error:  # certain: nothing was accepted
-                self.ledger.move(chunk.id, PLANNED, error=str(error))
-                if not _passing(error):
-                    raise _explained(error, chunk) from error
-                pause = min(pause * 2, NETWORK_PAUSE)
-                self._say("sending", f"waiting to send: {_first_line(error)}")
-                await self.clock.pause(_told(error, pause), self._wake)
-            else:
-                self._note(chunk, accepted.batch, accepted.base_url, accepted.request_id)
-                return
-            finally:
-                self.posting.discard(chunk.id)
-
-    def _note(self, chunk: ChunkRecord, batch: Batch, base_url: str, request_id: str) -> None:
-        organization = getattr(self.backend, "organization", "")
-        workspace = getattr(self.backend, "workspace", "")
-        record = BatchRecord(
-            chunk=chunk.id,
-            id=batch.id,
-            base_url=base_url,
-            organization=organization,
-            workspace=workspace,
-            request_id=request_id,
-            status=batch.processing_status,
-            created_at=batch.created_at,
-            expires_at=batch.expires_at,
-            ended_at=batch.ended_at or "",
-            accepted=self.clock.now(),
-        )
-        self.ledger.accept(record, SUBMITTED)
-        log.info("run %s: chunk %d is batch %s (request-id %s)", self.record.id, chunk.ordinal, batch.id, request_id)
-        self._looks = 0
-        self._wake.set()
 
     # ---------------------------------------------------------------- looking
 
@@ -248,12 +162,13 @@ class Work:
         self._heed_collected(collector)
         chunks = self.ledger.chunks(self.record.id)
         ended = [chunk for chunk in chunks if chunk.state in (ENDED, COLLECTED) and not collector.has(chunk)]
-        collector.start(ended, then=self._wake.set)
+        collector.start(ended, then=self.waking.set)
         waiting = any(self._waits_for(chunk) for chunk in chunks) or bool(ended) or collector.busy
         if ended:
-            self._say("collecting")
-        elif waiting and not any(chunk.state == PLANNED for chunk in self._unsent()):
-            self._say("canceling" if self.canceling else "waiting", self._doubt_message())
+            self.say("collecting")
+        elif waiting and not self.unsent():
+            in_doubt = ending.doubt(self.ledger, self.record, self.posting, spends=self.backend.spends)
+            self.say("canceling" if self.canceling else "waiting", in_doubt)
         return waiting
 
     def _heed_collected(self, collector: Collector) -> None:
@@ -264,17 +179,17 @@ class Work:
             elif error is not None:
                 raise error
             else:
-                self._looks = 0
+                self.looks = 0
 
     def _waits_for(self, chunk: ChunkRecord) -> bool:
         own = chunk.run == self.record.id
         if chunk.state == SUBMITTED:
             return True
         if chunk.state == SUBMITTING:
-            return chunk.id in self.posting or (not (own and self._lock_held) and self._is_driven(chunk))
+            return chunk.id in self.posting or (not (own and self.lock_held) and self._is_driven(chunk))
         if chunk.state != PLANNED:
             return False
-        if own and self._lock_held:
+        if own and self.lock_held:
             return self.sending and not self.canceling
         if self._is_driven(chunk):
             return True
@@ -328,122 +243,31 @@ class Work:
             hint=f"dfbatch.open({self.record.id!r}).retry(which='missing') asks those again, and pays for them again",
         )
 
-    # -------------------------------------------------------------- asking again
-
-    def _ask_again(self) -> bool:
-        """Plan what other runs' chunks did not answer, and what was released unsent; whether there is any."""
+    def _ask_rest(self) -> bool:
+        """Plan what others' chunks did not answer, and what was released unsent; whether there is any."""
         if not self.sending or self.canceling or self.error is not None:
             return False
-        asked = self.sheet.requests
-        settled = np.zeros(len(asked), bool)
-        chunks = self.ledger.chunks(self.record.id)
-        for chunk in chunks:
-            own = chunk.run == self.record.id
-            if chunk.state == RELEASED or (not own and chunk.state != SUBMITTING):
-                continue
-            digests = read_array(self.ledger.chunk_file(chunk.id, "map.npy"))["digest"]
-            settled |= locate(asked["digest"], digests) >= 0
-        had = np.array([*(chunk.max_tokens for chunk in self.sheet.chunks), 0])[self.sheet.source]
-        settled |= reusable(self.sheet.found, had, self.record.max_tokens)
-        need = np.flatnonzero(~settled)
-        if not len(need):
-            return False
-        parts = parts_from(self.ledger, [chunk.id for chunk in chunks], asked["digest"][need])
-        need = need[sorted(parts)]
-        if not len(need):
-            return False
-        held = [parts[index] for index in sorted(parts)]
-        lengths = np.array([len(line) for line in held], np.int64)
-        claim(
-            self.ledger,
-            self.record,
-            asked[need],
-            lengths,
-            lambda which: (held[index] for index in which.tolist()),
-            reuse=self.record.spec.reuse,
-        )
-        return True
-
-    def _release(self, unsent: Sequence[ChunkRecord]) -> None:
-        for chunk in unsent:
-            if self.ledger.move(chunk.id, RELEASED, only_from=(PLANNED,)):
-                self.sheet.absent(
-                    self.ledger.chunk_file(chunk.id, "map.npy"), "canceled", "canceled before it was sent"
-                )
+        return ask_unanswered(self.ledger, self.record, self.sheet)
 
     # ----------------------------------------------------------------- telling
 
-    def _say(self, status: str, message: str = "") -> None:
+    def say(self, status: str, message: str = "") -> None:
+        """Note where the run stands, here and in the ledger."""
         if (status, message) != (self.status, self.message):
             self.status, self.message = status, message
             self.ledger.say(self.record.id, status, message)
 
-    def _doubtful(self) -> list[ChunkRecord]:
-        chunks = self.ledger.chunks(self.record.id)
-        return [chunk for chunk in chunks if chunk.state == SUBMITTING and chunk.id not in self.posting]
-
-    def _doubt_message(self) -> str:
-        doubtful = self._doubtful()
-        return f"{len(doubtful)} chunks in doubt: {self._stake(doubtful)} at stake" if doubtful else ""
-
-    def _stake(self, chunks: Sequence[ChunkRecord]) -> str:
-        highs = [forecast(self.record.model, chunk.bytes, chunk.requests, chunk.max_tokens).high for chunk in chunks]
-        known = [high for high in highs if high is not None]
-        total = sum(known) if len(known) == len(highs) else None
-        return f"at most {dollars(total, as_if=not self.backend.spends)}" if total is not None else "an unknown sum"
-
     def _finish(self) -> None:
         """Say how it ended, in the ledger and to whoever waits."""
-        doubtful = self._doubtful()
-        unsent = self._unsent()
-        if self.error is None and doubtful:
-            count = sum(chunk.requests for chunk in doubtful)
-            self.error = InDoubt(
-                f"{len(doubtful)} of the chunks of run {self.record.id} are in doubt: {count:,} requests were sent,"
-                " and no answer told whether the API accepted them",
-                f"{self._stake(doubtful)} may be billed for them already; nothing is sent again by itself",
-                *(chunk.error.splitlines()[0] for chunk in doubtful if chunk.error),
-                hint="all other answers are there: run.partial(). To ask these again, and perhaps pay twice:"
-                " batch(..., reuse=False)",
-            )
+        unsent = self.unsent()
+        if self.error is None:
+            self.error = ending.in_doubt(self.ledger, self.record, self.posting, spends=self.backend.spends)
         if self.error is not None:
-            self._say("paused", _first_line(self.error))
+            self.say("paused", first_line(self.error))
         elif self.canceling:
-            self._release(unsent)
-            self._say("canceled")
+            ending.release(self.ledger, self.sheet, unsent)
+            self.say("canceled")
         elif unsent:
-            self._say("paused", f"{len(unsent)} chunks not sent: run.resume() sends them")
-        elif any(chunk.state == LOST for chunk in self.ledger.chunks(self.record.id)):
-            self._say("done", "a batch was lost")
+            self.say("paused", f"{len(unsent)} chunks not sent: run.resume() sends them")
         else:
-            self._say("done")
-
-
-def _passing(error: DfbatchError) -> bool:
-    """Whether waiting may help: no network, a full queue, a server in trouble."""
-    if isinstance(error, RateLimited):
-        return error.code not in ("enforced_spend_limit_reached", "contract_spend_limit_reached")
-    if isinstance(error, Unreachable):
-        return True
-    return isinstance(error, ApiError) and (error.status or 0) >= 500
-
-
-def _told(error: DfbatchError, pause: float) -> float:
-    """What the server told, else our own growing pause."""
-    told = getattr(error, "retry_after", None)
-    return float(told) if told is not None else pause
-
-
-def _explained(error: DfbatchError, chunk: ChunkRecord) -> DfbatchError:
-    if isinstance(error, TooLarge):
-        return RunPaused(
-            f"chunk {chunk.ordinal} is too large for this route: {chunk.bytes:,} bytes, {chunk.requests:,} requests",
-            str(error).splitlines()[0],
-            "nothing was accepted, and nothing is billed for it",
-            hint=f"run the cell again with chunk_size={max(1, chunk.requests // 2)}: answers so far are reused",
-        )
-    return error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0]
+            self.say("done")
