@@ -61,7 +61,8 @@ class Emulator:
 def answers(given: Mapping[str, Any] | Callable[[dict[str, Any]], Any]) -> Iterator[Emulator]:
     """Answer requests with a function of their parameters, or with a mapping from a word of the prompt to its answer.
 
-    A text is the answer as it is; anything else becomes JSON. The block's requests are in `.requests`.
+    A text is the answer as it is; anything else becomes JSON. Where the schema is a scalar one, the bare value will do.
+    The block's requests are in `.requests`.
 
     >>> import pandas as pd
     >>> with answers({"goal": "sport", "chip": "tech"}) as fake:
@@ -69,8 +70,22 @@ def answers(given: Mapping[str, Any] | Callable[[dict[str, Any]], Any]) -> Itera
     >>> out["answer"].tolist(), len(fake.requests)
     (['sport', 'tech'], 2)
     """
-    with Emulator(engine=given if callable(given) else _looked_up(given)) as emulator:
+    answer = given if callable(given) else _looked_up(given)
+
+    def fitting(params: dict[str, Any]) -> Any:
+        return _wrapped(params, answer(params))
+
+    with Emulator(engine=fitting) as emulator:
         yield emulator
+
+
+def _wrapped(params: dict[str, Any], answer: Any) -> Any:
+    """A bare value for a scalar schema as the model would write it: an object with the one property `answer`."""
+    if hasattr(answer, "model_dump"):
+        answer = answer.model_dump(mode="json")
+    schema = params.get("output_config", {}).get("format", {}).get("schema", {})
+    scalar = set(schema.get("properties", ())) == {"answer"}
+    return {"answer": answer} if scalar and not (isinstance(answer, dict) and set(answer) == {"answer"}) else answer
 
 
 def _looked_up(given: Mapping[str, Any]) -> Callable[[dict[str, Any]], Any]:

@@ -175,7 +175,7 @@ class Run:
         """
         driver = self._driver
         self._drive_unless_done()
-        shown = display_for(self._progress)
+        shown = display_for(self._progress if driver.running else False)
         deadline = None if timeout is None else time.monotonic() + timeout
         due = time.monotonic()
         try:
