@@ -47,14 +47,15 @@ def runs() -> Runs:
     return all_runs()
 
 
-def open(run_id: str, schema: Any = None) -> Run:  # noqa: A001 - reads as dfbatch.open(...)
+def open(run_id: str, schema: Any = None, backend: Any = None) -> Run:  # noqa: A001 - reads as dfbatch.open(...)
     """A run by its id, or by the first four characters of it, in any process; or a file that `run.export` wrote.
 
-    Raises NoSuchRun (a KeyError). `schema=` brings back Python-level validators and `run.objects()`.
+    Raises NoSuchRun (a KeyError). `schema=` brings back Python-level validators and `run.objects()` as your own class;
+    `backend=` is needed only where the key is not in the environment.
     """
     from dfbatch.run import open_run
 
-    return open_run(run_id, schema)
+    return open_run(run_id, schema, backend)
 
 
 def last_run() -> Run:

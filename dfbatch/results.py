@@ -100,14 +100,6 @@ class Meaning(NamedTuple):
     error: str = ""
 
 
-def whole_answer(result: Result) -> str | None:
-    """The text of a plain, complete answer, quickly; None where `meaning` has to look closer."""
-    message = result.message
-    if message is None or message.stop_reason != "end_turn" or result.type != "succeeded" or len(message.content) != 1:
-        return None
-    return message.content[0].text if message.content[0].type == "text" else None
-
-
 def meaning(result: Result) -> Meaning:
     """Tell refusals, cut answers and errors apart.
 
@@ -146,9 +138,13 @@ def error_text(error: dict[str, Any] | None) -> str:
 
 
 def better(line: bytes, result: Result, other: bytes, other_result: Result) -> bool:
-    """Whether the first of two lines for one id is taken: succeeded before others, then the smaller bytes.
+    """Whether the first of two lines for one id is taken: succeeded before what else was paid for, then smaller bytes.
 
     Judged by content alone, so that the order of lines cannot change a row.
     """
-    ranks = result.type != "succeeded", other_result.type != "succeeded"
-    return (ranks[0], line) < (ranks[1], other)
+    return (_rank(result), line) < (_rank(other_result), other)
+
+
+def _rank(result: Result) -> int:
+    outcome = meaning(result).outcome
+    return 0 if outcome == "succeeded" else 1 if outcome in FINAL else 2

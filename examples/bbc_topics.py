@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import textwrap
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 MODEL = "claude-haiku-4-5"
+PROMPT = "{text:.300}"  # filled from the column `text`; the beginning says enough, and the small model reads slowly
 BACKENDS = {"local": dfbatch.Local(), "sample": dfbatch.Local("sample"), "anthropic": "anthropic"}
 
 
@@ -51,21 +51,16 @@ def corpus() -> pd.DataFrame:
     news = {
         "truth": [file.parent.name for file in files],
         "title": [text.partition("\n")[0] for text in texts],
-        "text": [shorten(text, 300) for text in texts],
+        "text": texts,
     }
     return pd.DataFrame(news).drop_duplicates("title")
 
 
 def draw(news: pd.DataFrame, articles: int, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Five articles to show the model, one a topic and always the same, and those to ask about, never one of the five."""
+    """Five articles to show the model, one a topic and always the same, and others to ask it about."""
     shown = news.groupby("truth").sample(1, random_state=0)
     asked = news.drop(shown.index).sample(articles, random_state=seed)
     return shown, asked.reset_index(drop=True)
-
-
-def shorten(text: str, width: int) -> str:
-    """The first words of a text, on one line."""
-    return textwrap.shorten(text, width, placeholder=" …")
 
 
 # 3 ── The one call. A frame goes in; the same rows come back, in the same order, with more columns.
@@ -74,11 +69,11 @@ def shorten(text: str, width: int) -> str:
 def label(asked: pd.DataFrame, shown: pd.DataFrame, backend: Any = None) -> pd.DataFrame:
     """The articles with `topic` and `confidence`, and the tokens that each answer took."""
     examples = [
-        (shorten(text, 200), Label(topic=truth, confidence="high"))
+        (text[:200], Label(topic=truth, confidence="high"))
         for text, truth in zip(shown["text"], shown["truth"], strict=True)
     ]
     labelled: pd.DataFrame = asked.claude.batch(
-        "{text}",
+        PROMPT,
         schema=Label,
         examples=examples,
         include=["input_tokens", "output_tokens"],
@@ -110,9 +105,9 @@ def table(labelled: pd.DataFrame) -> Iterator[str]:
     """A line an article: the editors' topic beside the model's."""
     line = "{:<2} {:<14} {:<14} {:<11} {}".format
     yield line("", "true topic", "model's topic", "confidence", "headline")
-    for row in labelled.astype({"topic": object, "confidence": object}).fillna("—").itertuples():
-        mark = "✓" if row.topic == row.truth else "✗"
-        yield line(mark, row.truth, row.topic, row.confidence, row.title)
+    shown = labelled[["truth", "topic", "confidence", "title"]].astype(object).fillna("—")
+    for truth, topic, confidence, title in shown.itertuples(index=False, name=None):
+        yield line("✓" if topic == truth else "✗", truth, topic, confidence, title)
 
 
 def accuracy(right: int, asked: int) -> str:
@@ -120,10 +115,8 @@ def accuracy(right: int, asked: int) -> str:
     z = 1.96
     middle = (right + z**2 / 2) / (asked + z**2)
     reach = z * math.sqrt(right * (asked - right) / asked + z**2 / 4) / (asked + z**2)
-    return (
-        f"{right} of {asked} right, {right / asked:.0%}"
-        f" (95 % interval {middle - reach:.0%} to {middle + reach:.0%}; guessing gets 20%)"
-    )
+    interval = f"95% interval {middle - reach:.0%} to {middle + reach:.0%}"
+    return f"{right} of {asked} right = {right / asked:.0%} ({interval}; guessing gives 20%)"
 
 
 def price(tokens: pricing.Tokens, *, exact: bool) -> str:

@@ -115,24 +115,27 @@ def files(package: Path) -> list[Path]:
 def imports(package: Path) -> Iterator[Import]:
     """Every import of the package, wherever in a file it stands."""
     for path in files(package):
-        yield from imports_of(path, package)
+        yield from imports_of(path.read_text(encoding="utf-8"), path.relative_to(package).as_posix(), package)
 
 
-def imports_of(path: Path, package: Path) -> Iterator[Import]:
-    file = path.relative_to(package).as_posix()
-    for node, type_only in nodes_of(path.read_text(encoding="utf-8")):
+@functools.cache
+def imports_of(source: str, file: str, package: Path) -> tuple[Import, ...]:
+    found: list[Import] = []
+    for node, type_only in nodes_of(source):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield Import(file, node.lineno, alias.name, "", type_only)
+            found += [Import(file, node.lineno, alias.name, "", type_only) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             module = absolute(node, file)
             for alias in node.names:
                 inner = f"{module}.{alias.name}"
-                found, name = (inner, "") if is_module(inner, package) else (module, alias.name)
-                yield Import(file, node.lineno, found, name, type_only)
+                whole = is_module(inner, package)
+                found.append(
+                    Import(file, node.lineno, inner if whole else module, "" if whole else alias.name, type_only)
+                )
         elif isinstance(node, ast.Call) and called(node) in ("import_module", "__import__"):
             texts = [given.value for given in node.args[:1] if isinstance(given, ast.Constant)]
-            yield from (Import(file, node.lineno, str(module), "", type_only) for module in texts)
+            found += [Import(file, node.lineno, str(module), "", type_only) for module in texts]
+    return tuple(found)
 
 
 @functools.cache

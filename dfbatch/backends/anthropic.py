@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from dfbatch.backends import Accepted, Batch
+from dfbatch.backends.access import API, Secret, address, credential, sendable
 from dfbatch.backends.faults import check, not_the_api, translated
-from dfbatch.errors import Ambiguous, NoBackend, NotFound, NotTheApi, OptionError
+from dfbatch.errors import Ambiguous, NoBackend, NotFound, NotTheApi, OptionError, Unreachable
 
 if TYPE_CHECKING:
     import ssl
@@ -20,18 +21,16 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from dfbatch.backends.access import Auth
     from dfbatch.requests import Body
 
-API = "https://api.anthropic.com"
 VERSION = "2023-06-01"
 VERSIONS = ("2023-06-01", "2026-10-21")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ROUTE = "/v1/messages/batches"
 _PAGE = 1000  # batches a list call may return (SDK 2.12, November 2026)
-_BLOCK = 1 << 18
 _CREATE_TIMEOUT = 600.0  # seconds to wait for the reply to a create: giving up early makes it ambiguous
 
-Auth = Literal["x-api-key", "bearer"]
 _Shape = TypeVar("_Shape", bound=msgspec.Struct)
 
 
@@ -75,11 +74,10 @@ class Anthropic:
             raise OptionError(f"version={version!r}", hint="one of " + ", ".join(VERSIONS))
         key = api_key or ("" if auth_token else os.environ.get("ANTHROPIC_API_KEY", ""))
         token = auth_token or ("" if key else os.environ.get("ANTHROPIC_AUTH_TOKEN", ""))
-        self.base_url = (base_url or os.environ.get("ANTHROPIC_BASE_URL") or API).rstrip("/")
+        self.base_url = address(base_url or os.environ.get("ANTHROPIC_BASE_URL") or API)
         self.version = version
         self._auth: Auth = auth
-        self._secret = _secret(key, token, auth)
-        self._headers = dict(headers or {})
+        self._secret = Secret({**sendable(headers or {}), **credential(key, token, auth)})
         self._client: httpx.AsyncClient | None = None
         self._emulated = ""
         self._identified: str | None = None
@@ -131,7 +129,7 @@ class Anthropic:
 
     def ready(self, home: Path) -> None:  # noqa: ARG002 - this route keeps no files
         """A key must be at hand."""
-        if not self._secret:
+        if not self._secret.proves:
             raise NoBackend(
                 "no API key: neither ANTHROPIC_API_KEY nor ANTHROPIC_AUTH_TOKEN is set, and no backend was named",
                 "nothing was sent",
@@ -140,7 +138,16 @@ class Anthropic:
 
     async def probe(self) -> None:
         """One list call proves route, key and shape."""
-        response = await self._call("GET", f"{_ROUTE}?limit=1")
+        try:
+            response = await self._call("GET", f"{_ROUTE}?limit=1")
+        except NotFound as error:
+            raise NotTheApi(
+                f"{self.base_url} has no route {_ROUTE}",
+                str(error).partition("\n")[0],
+                hint="check ANTHROPIC_BASE_URL; some proxies lack the batch route",
+                status=error.status,
+                request_id=error.request_id,
+            ) from error
         self._shape(response, _Page)
 
     async def submit(self, body: Body, betas: Sequence[str]) -> Accepted:
@@ -149,15 +156,21 @@ class Anthropic:
         headers = {"content-type": "application/json", "content-length": str(body.length)}
         if betas:
             headers["anthropic-beta"] = ",".join(betas)
-        async with self._new_client(timeout=_CREATE_TIMEOUT) as client:
-            with translated(self.base_url, all_sent=lambda: source.done):
+        with translated(self.base_url, all_sent=lambda: source.done):
+            async with self._new_client(timeout=_CREATE_TIMEOUT) as client:
                 response = await client.post(_ROUTE, content=source.blocks(), headers=headers)
         check(response, creating=True)
         self._note(response)
         try:
             batch = self._shape(response, Batch)
         except NotTheApi as error:
-            raise Ambiguous(str(error), "something accepted the chunk, and it may have been the API") from error
+            raise Ambiguous(
+                str(error).partition("\n")[0],
+                "something accepted the chunk, and it may have been the API",
+                hint="it is not sent again by itself: that could be paid twice",
+                status=response.status_code,
+                request_id=response.headers.get("request-id"),
+            ) from error
         return Accepted(
             batch=batch,
             base_url=self.base_url,
@@ -190,13 +203,12 @@ class Anthropic:
 
     async def results(self, batch_id: str) -> AsyncIterator[bytes]:
         """The results from our own base URL: `results_url` may point anywhere, and the key would go along."""
-        client = self._shared_client()
         with translated(self.base_url):
-            async with client.stream("GET", f"{_path(batch_id)}/results") as response:
+            async with self._shared_client().stream("GET", f"{_path(batch_id)}/results") as response:
                 if not response.is_success:
                     await response.aread()
                 check(response)
-                async for block in response.aiter_bytes(_BLOCK):
+                async for block in response.aiter_bytes():
                     yield block
 
     async def cancel(self, batch_id: str) -> Batch:
@@ -245,8 +257,7 @@ class Anthropic:
         from dfbatch import __version__
 
         headers = {
-            **self._headers,
-            **self._secret,
+            **self._secret.headers,
             "anthropic-version": self.version,
             "user-agent": f"dfbatch/{__version__}",
         }
@@ -266,7 +277,14 @@ class Anthropic:
         if self._context is None:
             import httpx
 
-            self._context = httpx.create_ssl_context(trust_env=self._trust_env)
+            try:
+                self._context = httpx.create_ssl_context(trust_env=self._trust_env)
+            except OSError as error:
+                raise Unreachable(
+                    f"cannot use the certificates of this machine: {error}",
+                    "nothing was sent",
+                    hint="check SSL_CERT_FILE and SSL_CERT_DIR",
+                ) from error
         return self._context
 
 
@@ -286,13 +304,6 @@ class _Handed:
         self.done = True  # said before the last block leaves: in doubt, in doubt
         if held is not None:
             yield held
-
-
-def _secret(key: str, token: str, auth: Auth) -> dict[str, str]:
-    if key and auth == "x-api-key":
-        return {"x-api-key": key}
-    value = key or token
-    return {"authorization": f"Bearer {value}"} if value else {}
 
 
 def _path(batch_id: str) -> str:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import email.utils
+import html
+import math
+import re
 from typing import TYPE_CHECKING
 
 import httpx
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 # first try); every other 4xx and every 3xx is certain: nothing was accepted.
 AMBIGUOUS_STATUS = frozenset({408, 409, 499})
 _SHOWN = 300  # characters of a server's text that a message repeats
+_READ = 20_000  # characters of a page that are searched for its title
+_LONGEST = 86_400.0  # seconds that are waited because a server asks for it
 
 
 @contextlib.contextmanager
@@ -47,7 +53,7 @@ def translated(url: str, *, all_sent: Callable[[], bool] | None = None) -> Itera
         raise Unreachable(
             f"cannot reach the API: {what}",
             "nothing was accepted",
-            hint="check the network, ANTHROPIC_BASE_URL and proxy settings; run.resume() goes on",
+            hint="check the network, ANTHROPIC_BASE_URL and proxy settings, then go on",
         ) from error
     except httpx.InvalidURL as error:
         raise Unreachable(f"not a usable address: {url!r}: {error}", hint="check ANTHROPIC_BASE_URL") from error
@@ -64,11 +70,16 @@ def check(response: httpx.Response, *, creating: bool = False) -> None:
         "status": status,
         "kind": kind,
         "request_id": response.headers.get("request-id"),
-        "retry_after": _seconds(response.headers.get("retry-after")),
+        "retry_after": _seconds(response.headers),
         "code": code,
     }
     if creating and (status in AMBIGUOUS_STATUS or status >= 500):
-        raise Ambiguous(what, "the server may have accepted the batch all the same", **about)  # type: ignore[arg-type]
+        raise Ambiguous(
+            what,
+            "the server may have accepted the batch all the same",
+            hint="it is not sent again by itself: that could be paid twice",
+            **about,  # type: ignore[arg-type]
+        )
     if 300 <= status < 400:
         raise NotTheApi(
             f"{response.url} redirects to {response.headers.get('location', 'nowhere')}",
@@ -76,28 +87,35 @@ def check(response: httpx.Response, *, creating: bool = False) -> None:
             hint="set base_url to the final address",
             **about,  # type: ignore[arg-type]
         )
-    cls, hint = _CLASSES.get(status, (ApiError, ""))
     if not kind and status == 404:
-        cls, hint = NotTheApi, "is this the address of the Messages API? check ANTHROPIC_BASE_URL"
+        raise not_the_api(response, **about)
+    usual = (ApiError, "this may pass: try again in a while") if status >= 500 else (ApiError, _REFUSED)
+    cls, hint = _CLASSES.get(status, usual)
+    if code in SPEND_LIMITS:
+        hint = "raise the spend limit in the Claude Console: waiting does not help before it is renewed"
     raise cls(what, hint=hint, **about)  # type: ignore[arg-type]
 
 
+SPEND_LIMITS = frozenset({"enforced_spend_limit_reached", "contract_spend_limit_reached"})  # 429s that do not pass
+_REFUSED = "the API refuses the batch as a whole: check params=, betas= and the address"
 _CLASSES: dict[int, tuple[type[ApiError], str]] = {
     401: (Unauthorized, "check ANTHROPIC_API_KEY: it is missing, mistyped or revoked"),
+    402: (ApiError, "check the credit balance in the Claude Console"),
     403: (Unauthorized, "this key may not do that: check its workspace and permissions"),
     404: (NotFound, "another key's batch, or one that was deleted"),
     413: (TooLarge, "use a smaller chunk_size="),
-    429: (RateLimited, "wait, then run.resume()"),
+    429: (RateLimited, "too many calls or requests in the queue: wait, then go on"),
 }
 
 
-def not_the_api(response: httpx.Response) -> NotTheApi:
-    """A 2xx that is not the Message Batches API."""
+def not_the_api(response: httpx.Response, **about: object) -> NotTheApi:
+    """An answer that is not the Message Batches API's."""
     kind = response.headers.get("content-type", "no content type")
     return NotTheApi(
         f"{response.url} answered {response.status_code} with {kind}, which is not the Message Batches API",
-        f"it begins: {' '.join(response.text.split())[:80]!r}",
+        f"it says: {_text(response)[:80]!r}",
         hint="check ANTHROPIC_BASE_URL; some proxies lack the batch route",
+        **about,  # type: ignore[arg-type]
     )
 
 
@@ -110,10 +128,26 @@ def _read(response: httpx.Response) -> tuple[str, str, str | None]:
             details = error.get("details")
             code = details.get("error_code") if isinstance(details, dict) else None
             return str(error.get("type", "")), str(error.get("message", ""))[:_SHOWN], code
-    return "", " ".join(response.text.split())[:_SHOWN] or response.reason_phrase, None
+    return "", _text(response)[:_SHOWN] or response.reason_phrase, None
 
 
-def _seconds(text: str | None) -> float | None:
-    with contextlib.suppress(TypeError, ValueError):
-        return float(text)  # type: ignore[arg-type]
-    return None
+def _text(response: httpx.Response) -> str:
+    """What a page says, in one line without its tags: its title, where it has one."""
+    text = response.text[:_READ]
+    if "html" in response.headers.get("content-type", "") or text.lstrip()[:1] == "<":
+        title = re.search(r"<title[^>]*>(.*?)</title>", text, re.DOTALL | re.IGNORECASE)
+        text = html.unescape(title[1] if title else re.sub(r"<[^>]*>", " ", text))
+    return " ".join(text.split())
+
+
+def _seconds(headers: httpx.Headers) -> float | None:
+    """What `retry-after` asks for, as seconds or as a date by the server's own clock, within a day."""
+    told = headers.get("retry-after", "")
+    seconds = math.nan
+    with contextlib.suppress(ValueError, TypeError):
+        seconds = float(told)
+    if math.isnan(seconds):
+        with contextlib.suppress(ValueError, TypeError):
+            until, now = (email.utils.parsedate_to_datetime(text) for text in (told, headers.get("date", "")))
+            seconds = (until - now).total_seconds()
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), _LONGEST)

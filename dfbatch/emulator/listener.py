@@ -28,13 +28,13 @@ class UnsafeBind(ValueError):
 
 def bind(host: str, port: int, *, unsafe: bool) -> socket.socket:
     """A listening socket. Only loopback addresses, unless told otherwise: anyone who reaches it may use it."""
-    family, _kind, _proto, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    family, kind, protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     if not unsafe and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
         raise UnsafeBind(
             f"{host} is not a loopback address: everyone who can reach it could use the emulator, without any real "
             "key. Hint: 127.0.0.1, or --unsafe-bind if that is what you want"
         )
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = socket.socket(family, kind, protocol)  # asyncio sets TCP_NODELAY only where the protocol is named
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
 import sqlite3
 import threading
@@ -57,17 +58,18 @@ class Ledger:
         place = folder / "ledger.sqlite"
         with translated(place):
             place.touch(mode=0o600)
-        try:
+        with self._translated():
             self._link = sqlite3.connect(
                 place, timeout=_PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=64
             )
-            self._link.row_factory = sqlite3.Row
-            self._link.execute("PRAGMA journal_mode=WAL")
-            self._link.execute("PRAGMA synchronous=FULL")
-            migrate(self._link, str(folder))
-        except sqlite3.Error as error:
-            with translated(place):
-                raise OSError(str(error)) from error
+            try:
+                self._link.row_factory = sqlite3.Row
+                self._link.execute("PRAGMA journal_mode=WAL")
+                self._link.execute("PRAGMA synchronous=FULL")
+                migrate(self._link, str(folder))
+            except BaseException:
+                self._link.close()
+                raise
 
     def close(self) -> None:
         """Close the database; files need no closing."""
@@ -81,19 +83,22 @@ class Ledger:
             self._link.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._link.execute("COMMIT")
             except BaseException:
-                self._link.execute("ROLLBACK")
+                if self._link.in_transaction:  # a full disk has rolled back already
+                    self._link.execute("ROLLBACK")
                 raise
-            self._link.execute("COMMIT")
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.OperationalError as error:
-            full = "full" in str(error)
+        except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
+            if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+                raise  # ours
+            code = errno.ENOSPC if "full" in str(error) else errno.EIO
             with translated(self.folder / "ledger.sqlite"):
-                raise OSError(28 if full else 5, str(error)) from error
+                raise OSError(code, str(error)) from error
 
     def _all(self, query: str, *values: object) -> list[sqlite3.Row]:
         with self._guard, self._translated():

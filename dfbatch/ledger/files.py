@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dfbatch.errors import DiskFull, LedgerError
+from dfbatch.errors import DfbatchError, DiskFull, LedgerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 _READ = 1 << 20
@@ -31,7 +32,7 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, LedgerError):
+        if isinstance(error, DfbatchError):  # some of ours are OSErrors too: PermissionError, ConnectionError
             raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(
@@ -47,13 +48,13 @@ def translated(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def whole(path: Path, *, by: str = "", durable: bool = True) -> Iterator[Any]:
+def whole(path: Path, *, durable: bool = True, instead: Callable[[], bool] = lambda: True) -> Iterator[Any]:
     """A binary file that appears under its name only when it is complete and synced; removed where that fails.
 
-    `by` tells apart processes that may write the same file at one time; what they write is equal. What is not
-    `durable` may be lost with the machine's power, never in part.
+    Runs and processes that write the same file at one time do not meet. `instead` is asked at the end whether it
+    may take the name. What is not `durable` may be lost with the machine's power, never in part.
     """
-    part = path.with_name(f"{path.name}{by}.part")
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
         with translated(path):
             with open(os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as file:  # noqa: PTH123
@@ -61,6 +62,9 @@ def whole(path: Path, *, by: str = "", durable: bool = True) -> Iterator[Any]:
                 file.flush()
                 if durable:
                     os.fsync(file.fileno())
+            if not instead():
+                part.unlink()
+                return
             part.replace(path)
             if durable:
                 sync_folder(path.parent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,10 +19,11 @@ class Lock:
 
     path: Path
     _held: sqlite3.Connection | None = None
+    _holder: int = 0  # the process that took it: a forked child has a copy of this object, not of the lock
 
     def acquire(self) -> bool:
         """Take the lock if it is free; never waits."""
-        if self._held is not None:
+        if self._is_ours:
             return True
         with translated(self.path):
             self.path.touch(mode=0o600)
@@ -32,18 +34,22 @@ class Lock:
         except sqlite3.OperationalError:
             link.close()
             return False
-        self._held = link
+        self._held, self._holder = link, os.getpid()
         return True
+
+    @property
+    def _is_ours(self) -> bool:
+        return self._held is not None and self._holder == os.getpid()
 
     def release(self) -> None:
         """Free the lock; nothing happens where it is not held."""
-        if self._held is not None:
+        if self._held is not None and self._is_ours:
             self._held.close()
             self._held = None
 
     def is_free(self) -> bool:
         """Whether nobody holds the lock at this moment."""
-        if self._held is not None:
+        if self._is_ours:
             return False
         if not self.path.exists():
             return True

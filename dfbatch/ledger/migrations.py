@@ -65,5 +65,6 @@ def migrate(link: sqlite3.Connection, place: str) -> None:
             link.execute(f"PRAGMA user_version = {len(STEPS)}")
         link.execute("COMMIT")
     except BaseException:
-        link.execute("ROLLBACK")
+        if link.in_transaction:
+            link.execute("ROLLBACK")
         raise

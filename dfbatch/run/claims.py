@@ -55,8 +55,12 @@ def claim(
         if len(new) or found.under_way:
             before()
         chunks = spool(ledger, record, requests[new], lengths[new], lambda which: parts_of(new[which]))  # noqa: B023
-        if ledger.begin(record, chunks, found.chunks, unless_changed=version):
-            return Claimed(chunks, found)
+        try:
+            if ledger.begin(record, chunks, found.chunks, unless_changed=version):
+                return Claimed(chunks, found)
+        except BaseException:
+            remove(ledger, [chunk.id for chunk in chunks])
+            raise
         remove(ledger, [chunk.id for chunk in chunks])
 
 

@@ -30,3 +30,11 @@ class WallClock:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(unless.wait(), seconds)
         unless.clear()
+
+
+wall: Clock = WallClock()  # what runs go by; tests put their own in its place
+
+
+def current() -> Clock:
+    """The clock that a run under way goes by."""
+    return wall

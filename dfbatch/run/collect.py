@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import shutil
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from dfbatch.errors import DiskFull
@@ -14,6 +15,7 @@ from dfbatch.run.spools import shrink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     import numpy as np
 
@@ -74,7 +76,8 @@ class Collector:
             return
         for attempt in range(1, TRIES + 1):
             async with self._downloads:
-                await self._download(chunk)
+                if attempt > 1 or not self._ledger.chunk_file(chunk.id, "jsonl").exists():
+                    await self._download(chunk)
             async with self._judging:
                 found = await asyncio.to_thread(self.judge, chunk)
             if attempt == TRIES or not (found["outcome"] == PENDING).any():
@@ -94,18 +97,26 @@ class Collector:
         self._sheet.absent(map_file, "missing", f"the batch ended without a line for this request ({TRIES} downloads)")
         found["outcome"][found["outcome"] == PENDING] = CODE["missing"]
         write_array(self._ledger.chunk_file(chunk.id, "found.npy"), found)
-        shrink(self._ledger, chunk.id, found["outcome"] != SUCCEEDED)
-        self._ledger.move(chunk.id, COLLECTED, only_from=(ENDED, COLLECTED))
+        if self._ledger.move(chunk.id, COLLECTED, only_from=(ENDED,)):  # by us, not by another run that draws on it
+            shrink(self._ledger, chunk.id, found["outcome"] != SUCCEEDED)
 
     async def _download(self, chunk: ChunkRecord) -> None:
-        """Stream the results to disk; where it is full, count on to say how much is needed."""
+        """Stream the results to disk, behind what an earlier try brought: places in the file stay what they are.
+
+        Where another run brought them meanwhile, ours are dropped. Where the disk is full, count on to say how much is
+        needed.
+        """
         batch = self._ledger.batch(chunk.id)
         assert batch is not None
         path = self._ledger.chunk_file(chunk.id, "jsonl")
         blocks = self._backend.results(batch.id)
-        size = 0
+        before, size = _size(path), 0
         try:
-            with translated(path), whole(path, by=f"{os.getpid()}") as file:
+            with translated(path), whole(path, instead=lambda: _size(path) == before) as file:
+                if before:
+                    with path.open("rb") as earlier:
+                        shutil.copyfileobj(earlier, file)
+                    file.write(b"\n")
                 async for block in blocks:
                     size += len(block)
                     file.write(block)
@@ -114,6 +125,20 @@ class Collector:
                 size += len(block)
             raise DiskFull(
                 f"no space left for the results of batch {batch.id}: {size:,} bytes are needed",
-                f"nothing is lost: they stay at the server for {KEPT_DAYS} days from {batch.created_at}",
-                hint=f"free some space, then dfbatch.open({chunk.run!r}).wait()",
+                f"nothing is lost: the API keeps them until {_kept_until(batch.created_at)}",
+                hint=f"free some space, or move {self._ledger.folder} to a larger disk and set DFBATCH_HOME;"
+                f" then dfbatch.open({chunk.run!r}).resume()",
             ) from error
+
+
+def _kept_until(created_at: str) -> str:
+    """The day on which results vanish, as 2026-12-21."""
+    try:
+        created = datetime.fromisoformat(created_at)
+    except ValueError:
+        return f"{KEPT_DAYS} days after the batch was created"
+    return (created + timedelta(days=KEPT_DAYS)).date().isoformat()
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

@@ -9,7 +9,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Final
 
-from dfbatch.errors import RunError, RunPaused
+from dfbatch.errors import DiskFull, RunError, RunPaused
 from dfbatch.ledger.records import COLLECTED, ENDED, PLANNED, RELEASED, SUBMITTED, SUBMITTING
 from dfbatch.run import thread
 
@@ -114,9 +114,8 @@ class Driver:
         if error is not None:
             if isinstance(error, RunError):
                 error.run = run
-            note = f"run {self._id}: what is answered is kept; dfbatch.open({self._id!r}).resume() goes on"
-            if note not in getattr(error, "__notes__", ()):
-                error.add_note(note)
+            if not isinstance(error, RunError | DiskFull) and not getattr(error, "__notes__", ()):
+                error.add_note(self._how_to_go_on())
             raise error
         if not self._work.canceling and (unsent := self._unsent()):
             raise RunPaused(
@@ -125,6 +124,13 @@ class Driver:
                 hint=f"dfbatch.open({self._id!r}).resume() sends the rest",
                 run=run,
             )
+
+    def _how_to_go_on(self) -> str:
+        """For errors that know nothing of runs."""
+        go_on = f"dfbatch.open({self._id!r}).resume()"
+        if all(chunk.state == PLANNED for chunk in self._own()):
+            return f"run {self._id}: nothing was accepted, nothing is billed; run the cell again, or {go_on}"
+        return f"run {self._id}: what is answered is kept; {go_on} goes on"
 
     def _leave(self) -> None:
         """The process ends: the POST under way is finished, nothing further is sent, and what is unsent is said."""

@@ -34,14 +34,21 @@ def in_doubt(ledger: Ledger, record: RunRecord, posting: Collection[str], *, spe
     if not chunks:
         return None
     count = sum(chunk.requests for chunk in chunks)
+    some, are = ("1 chunk", "is") if len(chunks) == 1 else (f"{len(chunks)} chunks", "are")
     return InDoubt(
-        f"{len(chunks)} of the chunks of run {record.id} are in doubt: {count:,} requests were sent,"
-        " and no answer told whether the API accepted them",
+        f"{some} of run {record.id} {are} in doubt: {count:,} requests were sent, and no answer told whether the API"
+        " accepted them",
         f"{_stake(record, chunks, spends=spends)} may be billed for them already; nothing is sent again by itself",
-        *(chunk.error.splitlines()[0] for chunk in chunks if chunk.error),
+        *(_why(chunk.error) for chunk in chunks if chunk.error),
         hint="all other answers are there: run.partial(). To ask these again, and perhaps pay twice:"
         " batch(..., reuse=False)",
     )
+
+
+def _why(error: str) -> str:
+    """The first line of an error, and the id by which the API's support finds the call."""
+    first, *rest = error.splitlines()
+    return "; ".join([first, *(line for line in rest if line.startswith("request-id: "))])
 
 
 def _stake(record: RunRecord, chunks: Sequence[ChunkRecord], *, spends: bool) -> str:

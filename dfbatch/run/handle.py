@@ -24,6 +24,7 @@ from dfbatch.errors import (
     RowsFailedWarning,
     RunPaused,
     StillRunning,
+    explain,
 )
 from dfbatch.frames import adapter as adapter_of
 from dfbatch.frames import by_name
@@ -35,7 +36,7 @@ from dfbatch.run.again import ask_failed
 from dfbatch.run.driver import STEP, Driver, live
 from dfbatch.run.join import matched
 from dfbatch.run.loop import Work
-from dfbatch.run.report import Row, answer_text, failed_columns, keys, snapshot, tally
+from dfbatch.run.report import Row, answer_text, commonest_cause, failed_columns, keys, snapshot, tally
 from dfbatch.run.sheet import Sheet
 
 if TYPE_CHECKING:
@@ -139,7 +140,11 @@ class Run:
         """What this run's own batches cost so far (USD); answers taken from earlier runs cost nothing again."""
         self._load()
         tokens = self._work.sheet.tokens(self.id)
-        return pricing.Cost(pricing.cost(self.record.model, tokens), tokens, as_if=not self._work.backend.spends)
+        return pricing.Cost(
+            pricing.cost(self.record.model, tokens),
+            tokens,
+            as_if=not (self.record.spends and self._work.backend.spends),
+        )
 
     @property
     def as_of(self) -> float:
@@ -335,10 +340,11 @@ class Run:
         total = sum(failed.values())
         parts = ", ".join(f"{count:,} {name}" for name, count in sorted(failed.items(), key=lambda item: -item[1]))
         what = f"{total:,} of {self.record.rows:,} rows of run {self.id} have no answer: {parts}"
+        why = commonest_cause(self._errors())
         hint = "run.failures() shows why; run.retry() asks them again (run = dfbatch.last_run())"
         if self.record.spec.on_error == "raise":
-            raise RowsFailed(what, hint=hint, run=self)
-        warnings.warn(f"{what}. {hint}", RowsFailedWarning, stacklevel=_outside())
+            raise RowsFailed(what, *why, hint=hint, run=self)
+        warnings.warn(explain(what, *why, hint=hint), RowsFailedWarning, stacklevel=_outside())
 
     def failures(self) -> Any:
         """The rows without an answer: row, status, error, what was answered, what was asked; worst cause first."""

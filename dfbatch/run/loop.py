@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dfbatch.errors import ApiError, BatchLost, DfbatchError, NotFound
+from dfbatch.errors import ApiError, BatchLost, DfbatchError, LedgerError, NotFound
 from dfbatch.ledger.records import (
     COLLECTED,
     ENDED,
@@ -23,7 +23,7 @@ from dfbatch.ledger.records import (
 )
 from dfbatch.run import ending
 from dfbatch.run.again import ask_unanswered
-from dfbatch.run.clock import Clock, WallClock
+from dfbatch.run.clock import Clock, current
 from dfbatch.run.collect import Collector
 from dfbatch.run.ending import first_line
 from dfbatch.run.sending import NETWORK_PAUSE, passing, send, told
@@ -54,7 +54,7 @@ class Work:
     backend: Backend
     sheet: Sheet
     lock: Lock
-    clock: Clock = field(default_factory=WallClock)
+    clock: Clock = field(default_factory=current)
     sending: bool = True  # False after the stop button: nothing further is sent
     canceling: bool = False
     status: str = "planned"
@@ -91,7 +91,10 @@ class Work:
         except DfbatchError as error:
             self.error = error
         finally:
-            self._finish()
+            try:
+                self._finish()
+            except LedgerError as error:  # a full disk, say: the end is not noted, and who waits is told
+                self.error = self.error or error
             self.lock.release()
             await self.backend.close()
 

@@ -222,7 +222,11 @@ def _shared(prompt: Prompt, schema: Schema, options: Options, backend: Backend) 
             who=backend.who,
         )
     except (TypeError, ValueError, msgspec.MsgspecError) as error:
-        raise OptionError(f"params, system or examples hold something that is not JSON: {error}") from error
+        raise OptionError(
+            f"params, system or examples hold something that is not JSON: {error}",
+            "nothing was sent",
+            hint="use texts, numbers, booleans, None, lists and dicts",
+        ) from error
 
 
 def _example_answer(schema: Schema, answer: Any) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from dfbatch.requests import ID_WIDTH, custom_ids
+from dfbatch.requests import ID_WIDTH, NONCE_WIDTH, POSITION_WIDTH, custom_ids
 from dfbatch.results import Line, better, parse
 
 if TYPE_CHECKING:
@@ -22,8 +22,17 @@ if TYPE_CHECKING:
 
 _READ = 1 << 21  # bytes of a file that are Python objects at one time
 LONGEST = 1 << 28  # bytes of one line: the API's largest answer is far below
-_ID = f"S{ID_WIDTH + 1}"  # one longer than ours, so that a longer id is not cut to one of ours
+_ID = f"S{ID_WIDTH + 2}"  # so that a longer id is not cut to one of ours
+_END = "."  # behind each id, since numpy drops zero bytes at the end of a text
+_LINE_END, _RETURN, _OPEN, _SHUT = b"\n\r{}"
+_POWERS = 10 ** np.arange(POSITION_WIDTH - 1, -1, -1, dtype=np.int64)
 _decode_lines = msgspec.json.Decoder(Line).decode_lines
+
+
+def _positions(ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The positions that these ids name; nonsense for ids that are not ours, which are compared as a whole."""
+    letters = ids.view(np.uint8).reshape(len(ids), -1)[:, NONCE_WIDTH : NONCE_WIDTH + POSITION_WIDTH]
+    return (letters.astype(np.int64) - ord("0")) @ _POWERS
 
 
 class Found(NamedTuple):
@@ -41,20 +50,22 @@ class Reader:
     def __init__(self, chunk: ChunkRecord, requests: np.ndarray[Any, Any], raw: Path) -> None:
         self.strange = 0
         self._path = raw
-        self._ids = np.array(custom_ids(chunk.nonce, requests), _ID)  # sorted: the position follows the nonce
+        self._ids = np.array([name + _END.encode() for name in custom_ids(chunk.nonce, requests)], _ID)
+        self._positions = np.ascontiguousarray(requests["position"])  # ascending
         self._offset = np.full(len(requests), -1, np.int64)  # of the line taken for each request
         self._length = np.zeros(len(requests), np.int64)
 
     def blocks(self) -> Iterator[Found]:
         """All lines that are ours; where there are two for one request, the better one comes last."""
         for block, offset in self._whole_lines():
-            ends = np.flatnonzero(np.frombuffer(block, np.uint8) == 10)
+            codes = np.frombuffer(block, np.uint8)
+            ends = np.flatnonzero(codes == _LINE_END)
             starts = np.concatenate(([0], ends[:-1] + 1))
             try:
                 lines = _decode_lines(block)
             except (msgspec.MsgspecError, UnicodeDecodeError):
                 lines = []
-            if len(lines) != len(ends):
+            if len(lines) != len(ends) or not _object_each(codes, starts, ends):
                 lines, starts, ends = self._one_by_one(block, starts, ends)
             yield from self._ours(Found(np.empty(0), lines, starts + offset, ends - starts))
 
@@ -93,8 +104,8 @@ class Reader:
     def _ours(self, told: Found) -> Iterator[Found]:
         if not told.lines:
             return
-        ids = np.array([line.custom_id.encode() for line in told.lines], _ID)
-        at = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
+        ids = np.array([(line.custom_id + _END).encode() for line in told.lines], _ID)
+        at = np.minimum(np.searchsorted(self._positions, _positions(ids)), len(self._ids) - 1)
         own = np.flatnonzero(self._ids[at] == ids)
         if len(own) < len(ids):
             self.strange += len(ids) - len(own)
@@ -131,3 +142,14 @@ class Reader:
         with self._path.open("rb") as file:
             file.seek(offset)
             return file.read(length)
+
+
+def _object_each(codes: np.ndarray[Any, Any], starts: np.ndarray[Any, Any], ends: np.ndarray[Any, Any]) -> bool:
+    """Whether no object spans lines: then as many objects as lines are one a line.
+
+    Two objects on one line beside a blank one make the same count, and every place in the file would be wrong. No
+    JSON value has `}`, white space, `{` inside.
+    """
+    last = codes[ends - 1]
+    last = np.where(last == _RETURN, codes[ends - 2], last)
+    return bool((codes[starts] == _OPEN).all() and (last == _SHUT).all())

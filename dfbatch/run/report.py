@@ -149,6 +149,12 @@ def failed_columns(
     return built
 
 
+def commonest_cause(errors: Column) -> list[str]:
+    """One line about the error that most rows have; none where no row has one."""
+    causes = Counter(str(errors.values[row]) for row in np.flatnonzero(errors.valid).tolist())
+    return [f"most often: {cause[:200]} ({count:,}×)" for cause, count in causes.most_common(1)]
+
+
 def _asked(
     ledger: Ledger, record: RunRecord, sheet: Sheet, take: np.ndarray[Any, Any], rows: Sequence[int]
 ) -> list[str | None]:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
+from dfbatch.backends.faults import SPEND_LIMITS
 from dfbatch.errors import (
     Ambiguous,
     ApiError,
@@ -31,7 +32,6 @@ log = logging.getLogger("dfbatch")
 
 UPLOADS: Final = 2  # chunks posted side by side: one alone rarely fills a link, more only queue
 NETWORK_PAUSE: Final = 60.0  # the longest pause while the network is down, seconds
-SPENT_OUT: Final = ("enforced_spend_limit_reached", "contract_spend_limit_reached")  # waiting does not help
 
 
 async def send(work: Work) -> None:
@@ -40,12 +40,28 @@ async def send(work: Work) -> None:
     if not queue or not work.sending:
         return
     work.say("sending")
-    await work.backend.probe()
+    await _prove(work)
     queue.reverse()
     done = await asyncio.gather(*(_sender(work, queue) for _ in range(UPLOADS)), return_exceptions=True)
     for outcome in done:
         if isinstance(outcome, BaseException):
             raise outcome
+
+
+async def _prove(work: Work) -> None:
+    """Ask once before anything is sent. A busy API is waited for; no connection or another service stops the run."""
+    pause = 1.0
+    while work.sending:
+        try:
+            await work.backend.probe()
+        except ApiError as error:
+            if isinstance(error, Unreachable) or not (error.type and passing(error)):
+                raise
+            pause = min(pause * 2, NETWORK_PAUSE)
+            work.say("sending", f"waiting to send: {first_line(error)}")
+            await work.clock.pause(told(error, pause), work.waking)
+        else:
+            return
 
 
 async def _sender(work: Work, queue: list[ChunkRecord]) -> None:
@@ -113,7 +129,7 @@ def _note(work: Work, chunk: ChunkRecord, accepted: Accepted) -> None:
 def passing(error: DfbatchError) -> bool:
     """Whether waiting may help: no network, a full queue, a server in trouble."""
     if isinstance(error, RateLimited):
-        return error.code not in SPENT_OUT
+        return error.code not in SPEND_LIMITS
     if isinstance(error, Unreachable):
         return True
     return isinstance(error, ApiError) and (error.status or 0) >= 500

@@ -16,16 +16,20 @@ from dfbatch.kinds import TEXT, Kind
 from dfbatch.ledger.files import read_array
 from dfbatch.plan import locate
 from dfbatch.pricing import Tokens
-from dfbatch.results import CODE, FINAL, FOUND, OUTCOMES, PENDING, SUCCEEDED, Result, Usage, meaning, whole_answer
+from dfbatch.results import CODE, FINAL, FOUND, OUTCOMES, PENDING, SUCCEEDED, Result, Usage, meaning
 from dfbatch.run.reader import Found, Reader
 from dfbatch.schemas import Invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from dfbatch.ledger.records import ChunkRecord
+    from dfbatch.results import Line
     from dfbatch.schemas import Schema
+
+    Judging = Callable[[str], tuple[Any, ...]]
+    Said = tuple[int, str, tuple[Any, ...] | None]  # outcome, error, values
 
 _NO_USAGE = Usage()
 _OUTCOME = Kind("category", categories=OUTCOMES[1:])
@@ -91,9 +95,9 @@ class Sheet:
     ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Judge a block and lay its values; returns what was found, where it was laid, and which lines those are."""
         judge = self.schema.judging
-        said = [_said(line.result, judge) for line in block.lines]
+        said = _said_all(block.lines, judge)
         marks = _marks(block, [outcome for outcome, _, _ in said])
-        chosen = np.flatnonzero((targets >= 0) & self._gives_way(targets, marks["outcome"]))
+        chosen = np.flatnonzero((targets >= 0) & self._gives_way(targets, marks["outcome"], origin))
         laid = targets[chosen]
         self.found[laid], self.source[laid] = marks[chosen], origin
         self._note_errors(laid, [said[at][1] for at in chosen.tolist()])
@@ -104,9 +108,15 @@ class Sheet:
             self._note_misfits(builder)
         return marks, laid, chosen
 
-    def _gives_way(self, targets: np.ndarray[Any, Any], outcomes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Later chunks are later tries: they take the place of all but a success that they did not better."""
+    def _gives_way(
+        self, targets: np.ndarray[Any, Any], outcomes: np.ndarray[Any, Any], origin: int
+    ) -> np.ndarray[Any, Any]:
+        """Later chunks are later tries: they take the place of all but a success that they did not better.
+
+        Within one chunk the reader has chosen by content; judging again here would let the order of lines count.
+        """
         way: np.ndarray[Any, Any] = (self.found["outcome"][targets] != SUCCEEDED) | (outcomes == SUCCEEDED)
+        way |= self.source[targets] == origin
         return way
 
     def _note_errors(self, laid: np.ndarray[Any, Any], told: list[str]) -> None:
@@ -161,13 +171,28 @@ class Sheet:
         return Tokens(*(int(part[name].sum()) for name in ("input", "output", "written", "read")))
 
 
-def _said(result: Result, judge: Callable[[str], tuple[Any, ...]]) -> tuple[int, str, tuple[Any, ...] | None]:
+def _said_all(lines: Sequence[Line], judge: Judging) -> list[Said]:
+    """What each line says; written out for the plain, complete answer that most lines are."""
+    said: list[Said] = []
+    for line in lines:
+        message = line.result.message
+        if message is not None and message.stop_reason == "end_turn" and len(message.content) == 1:
+            text = message.content[0].text
+            if text is not None and message.content[0].type == "text" and line.result.type == "succeeded":
+                try:
+                    said.append((SUCCEEDED, "", judge(text)))
+                except Invalid as invalid:
+                    said.append((CODE["invalid"], str(invalid), None))
+                continue
+        said.append(_said(line.result, judge))
+    return said
+
+
+def _said(result: Result, judge: Judging) -> Said:
     """Outcome, error and values of one result, as the schema judges it."""
-    text = whole_answer(result)  # what most are
-    if text is None:
-        outcome, text, error = meaning(result)
-        if outcome != "succeeded":
-            return CODE[outcome], error, None
+    outcome, text, error = meaning(result)
+    if outcome != "succeeded":
+        return CODE[outcome], error, None
     try:
         return SUCCEEDED, "", judge(text)
     except Invalid as invalid:

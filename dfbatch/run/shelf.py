@@ -88,19 +88,19 @@ def begin(
     return run
 
 
-def open_run(run_id: str, schema: Any = None) -> Run:
+def open_run(run_id: str, schema: Any = None, backend: Any = None) -> Run:
     """A run by its id (or a file written by `export`), in any process; `schema` brings Python-level validators back."""
     place = ledger()
     if Path(run_id).suffix and Path(run_id).is_file():
         place, run_id = unpacked(Path(run_id))
     record = place.run(run_id)
-    if (known := _known.get((place.folder, record.id))) is not None and schema is None:
+    if (known := _known.get((place.folder, record.id))) is not None and schema is None and backend is None:
         return known
     spec = record.spec
     read = schemas.from_ledger(spec.full, spec.shape) if schema is None else schemas.read(schema)
     if schema is not None and read.full != spec.full:
         raise OptionError(f"this is not the schema of run {record.id}", hint=f"its columns are {spec.columns}")
-    run = Run(place, record, revive(spec.backend), read)
+    run = Run(place, record, revive(spec.backend) if backend is None else choose(backend), read)
     _known.setdefault((place.folder, record.id), run)
     return run
 

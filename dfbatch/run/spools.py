@@ -61,10 +61,10 @@ def spool(
 
 
 def remove(ledger: Ledger, chunk_ids: Iterable[str]) -> None:
-    """Remove all files of these chunks."""
+    """Remove all files of these chunks, those that a kill left half written too."""
     for chunk_id in chunk_ids:
-        for ending in ("map.npy", "spool", "jsonl", "found.npy"):
-            ledger.chunk_file(chunk_id, ending).unlink(missing_ok=True)
+        for path in ledger.chunk_file(chunk_id, "*").parent.glob(f"{chunk_id}.*"):
+            path.unlink(missing_ok=True)
 
 
 def body(ledger: Ledger, chunk: ChunkRecord, record: RunRecord) -> Body:

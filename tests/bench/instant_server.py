@@ -6,18 +6,20 @@ of dfbatch or the emulator. Run as `python instant_server.py`; prints its addres
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
-import re
 import socketserver
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-CUSTOM_ID = re.compile(rb'"custom_id":\s?"([^"]+)"')
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 POOL = 1000
 ANSWER = {"sentiment": "positive", "score": 4, "urgent": False, "topic": "delivery times and packaging"}
 
+numbers = itertools.count()
 batches: dict[str, tuple[dict[str, Any], list[bytes]]] = {}
 
 
@@ -50,6 +52,17 @@ def tails() -> list[bytes]:
 TAILS = tails()
 
 
+def custom_ids(body: bytearray) -> list[bytes]:
+    """The ids of all requests; both clients write compact JSON."""
+    found, place, mark = [], 0, b'"custom_id":"'
+    while (place := body.find(mark, place)) >= 0:
+        place += len(mark)
+        end = body.index(b'"', place)
+        found.append(bytes(body[place:end]))
+        place = end
+    return found
+
+
 class Connection(socketserver.StreamRequestHandler):
     """One connection, kept alive."""
 
@@ -64,7 +77,9 @@ class Connection(socketserver.StreamRequestHandler):
                 name, _, value = header.partition(":")
                 headers[name.lower()] = value.strip()
             parts = target.partition("?")[0].strip("/").split("/")
-            if method == "POST":
+            if parts[0] != "v1":
+                self.wfile.write(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+            elif method == "POST":
                 self._answer(self._create(int(headers["content-length"]), headers["host"]))
             elif len(parts) == 3:
                 data = [batch for batch, _ in reversed(batches.values())]
@@ -79,10 +94,11 @@ class Connection(socketserver.StreamRequestHandler):
         view = memoryview(body)
         while view:
             view = view[self.rfile.readinto(view) :]  # type: ignore[attr-defined]  # it is a BufferedReader
-        ids = CUSTOM_ID.findall(body)
-        random.Random(len(batches)).shuffle(ids)
+        ids = custom_ids(body)
+        number = next(numbers)
+        random.Random(number).shuffle(ids)
         now = datetime.now(UTC)
-        name = f"msgbatch_{len(batches):024d}"
+        name = f"msgbatch_{number:024d}"
         batch = {
             "id": name,
             "type": "message_batch",

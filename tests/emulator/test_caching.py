@@ -39,7 +39,7 @@ def test_a_prefix_is_written_once_and_read_after(api: Api) -> None:
 
 
 def test_a_lifetime_is_counted_from_the_last_use(api: Api) -> None:
-    seen = []
+    seen: list[tuple[int, int, int]] = []
     for pause in (0, 200, 200, 301):
         api.server.advance(pause)
         seen.append(cached(api.message(marked(f"text {len(seen)}", ttl="5m"))))

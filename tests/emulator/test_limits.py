@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dfbatch.emulator import Server
+from dfbatch.emulator.clock import SECOND, Clock
+from dfbatch.emulator.errors import ApiError
+from dfbatch.emulator.limits import Limits
+
+from .api import ROUTE, Api, ask, refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def spend(limits: Limits, calls: int, workspace: str = "a", kind: str = "batches") -> int:
+    """How many of so many calls pass."""
+    passed = 0
+    for _ in range(calls):
+        try:
+            limits.take(workspace, kind)
+        except ApiError:
+            continue
+        passed += 1
+    return passed
+
+
+def test_a_minutes_calls_pass_at_once_and_then_they_come_evenly() -> None:
+    clock = Clock(lambda: 0.0)
+    limits = Limits("start", clock)
+
+    first = spend(limits, 1_200)
+    clock.advance(6)
+    second = spend(limits, 200)
+    clock.advance(600)
+
+    assert (first, second) == (1_000, 100)
+    assert spend(limits, 2_000) == 1_000
+
+
+def test_each_workspace_has_limits_of_its_own_and_counting_tokens_others() -> None:
+    limits = Limits("start", Clock(lambda: 0.0))
+
+    assert [
+        spend(limits, 3_000, name, kind) for name, kind in (("a", "batches"), ("b", "batches"), ("a", "counts"))
+    ] == [
+        1_000,
+        1_000,
+        2_000,
+    ]
+
+
+def test_the_429_says_when_a_call_will_pass() -> None:
+    clock = Clock(lambda: 0.0)
+    limits = Limits("start", clock)
+    spend(limits, 1_000)
+
+    with pytest.raises(ApiError) as caught:
+        limits.take("a", "batches")
+    wait = int(caught.value.headers["retry-after"])
+    clock.advance(wait)
+
+    assert caught.value.status == 429
+    assert wait == 1
+    assert spend(limits, 1) == 1
+
+
+def test_no_tier_has_no_limits() -> None:
+    assert spend(Limits("none", Clock(lambda: 0.0)), 20_000) == 20_000
+
+
+def test_an_unknown_tier_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="unknown tier 'gold'. Known are none, start, build, scale"):
+        Limits("gold", Clock(lambda: 0.0))
+
+
+def test_headers_tell_what_is_left(serve: Callable[..., Api]) -> None:
+    api = serve(tier="build", clock=lambda: 1_700_000_000.0)
+
+    headers = api.http.get(ROUTE).headers
+
+    assert headers["anthropic-ratelimit-requests-limit"] == "2000"
+    assert headers["anthropic-ratelimit-requests-remaining"] == "1999"
+    assert headers["anthropic-ratelimit-requests-reset"] == "2023-11-14T22:13:20Z"
+
+
+def test_calls_beyond_the_limit_are_429_with_retry_after(serve: Callable[..., Api]) -> None:
+    api = serve(tier="start", clock=lambda: 1_700_000_000.0)
+    spend(api.server.house.limits, 999, workspace=api.http.get("/v1/models").headers["anthropic-workspace-id"])
+
+    replies = [api.http.get(ROUTE) for _ in range(2)]
+
+    assert [reply.status_code for reply in replies] == [200, 429]
+    assert refusal(replies[1])[1] == "rate_limit_error"
+    assert replies[1].headers["retry-after"] == "1"
+
+
+def test_the_queue_holds_so_many_requests_until_they_are_processed() -> None:
+    with Server(law="fixed:50", tier="start") as server, Api(server) as api:
+        body = b'{"requests":[' + b",".join(b'{"custom_id":"%d","params":{}}' % row for row in range(100_000)) + b"]}"
+        statuses = [api.http.post(ROUTE, content=body).status_code for _ in range(2)]
+        full = api.http.post(ROUTE, json={"requests": [{"custom_id": "a", "params": ask()}]})
+        server.wait_idle()
+        server.advance(50)
+        server.advance(50 * 100)
+
+        assert statuses == [200, 200]
+        assert refusal(full)[:2] == (429, "rate_limit_error")
+        assert "200000 are waiting and 1 would be added" in refusal(full)[2]
+        assert api.create(ask())["request_counts"]["processing"] == 1
+
+
+def test_time_moves_the_buckets_and_not_the_other_way() -> None:
+    clock = Clock(lambda: 5.0)
+    clock.advance(1.5)
+
+    assert clock.now() == 6_500_000 == 6.5 * SECOND

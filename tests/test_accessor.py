@@ -1,0 +1,160 @@
+"""The accessors: on all frames and Series, with docstrings, passing on what they are told."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any, Literal
+
+import pandas as pd
+import polars as pl
+import pytest
+
+import dfbatch
+from dfbatch import testing
+from dfbatch.errors import NoBackend, NotAFrame, OptionError, UnknownColumn
+
+TEXTS = {"text": ["A goal!", "A chip"]}
+FRAMES = [pd.DataFrame(TEXTS), pl.DataFrame(TEXTS)]
+SERIES = [pd.Series(TEXTS["text"]), pl.Series(TEXTS["text"])]
+TOPICS = {"goal": "sport", "chip": "tech"}
+
+
+def named(value: Any) -> str:
+    return f"{type(value).__module__.partition('.')[0]} {type(value).__name__}"
+
+
+@pytest.mark.parametrize("made", [*FRAMES, *SERIES], ids=named)
+@pytest.mark.parametrize("verb", ["batch", "submit"])
+def test_every_frame_and_series_has_both_verbs_with_docstrings(made: Any, verb: str) -> None:
+    doc = inspect.getdoc(getattr(made.claude, verb)) or ""
+
+    assert doc.startswith("Label every ")
+
+
+@pytest.mark.parametrize("owner", [pd.DataFrame, pd.Series, pl.DataFrame, pl.Series, pl.LazyFrame])
+def test_the_accessor_itself_says_what_it_is(owner: Any) -> None:
+    assert "`" in (inspect.getdoc(owner.claude) or "")
+
+
+@pytest.mark.parametrize("frame", FRAMES, ids=named)
+def test_a_frame_is_labelled_and_left_as_it_was(frame: Any) -> None:
+    before = frame.copy() if isinstance(frame, pd.DataFrame) else frame.clone()
+    with testing.answers(TOPICS):
+        out = frame.claude.batch("Topic of: {text}", into="topic", progress=False)
+
+    assert type(out) is type(frame)
+    assert list(out.columns) == ["text", "topic"]
+    assert list(out["topic"]) == ["sport", "tech"]
+    assert frame.equals(before)
+
+
+@pytest.mark.parametrize("series", SERIES, ids=named)
+def test_a_series_becomes_a_series(series: Any) -> None:
+    with testing.answers(TOPICS):
+        out = series.claude.batch("Topic of: {}", progress=False)
+
+    assert type(out) is type(series)
+    assert list(out) == ["sport", "tech"]
+
+
+def test_a_series_of_pandas_keeps_its_index() -> None:
+    with testing.answers(TOPICS):
+        out = pd.Series(TEXTS["text"], index=[7, 7]).claude.batch("Topic of: {}", progress=False)
+
+    assert out.index.tolist() == [7, 7]
+
+
+@pytest.mark.parametrize("frame", FRAMES, ids=named)
+def test_the_accessor_and_the_twin_are_the_same_call(frame: Any) -> None:
+    with testing.answers({"goal": {"answer": "sport"}, "chip": {"answer": "tech"}}):
+        topic = Literal["sport", "tech"]
+        through = frame.claude.batch("Topic of: {text}", topic, into="topic", progress=False)
+        twin = dfbatch.batch(frame, "Topic of: {text}", schema=topic, into="topic", progress=False)
+        run = dfbatch.submit(frame, "Topic of: {text}", topic, into="topic", progress=False)
+
+        assert through.equals(twin)
+        assert through.equals(run.result())
+
+
+def test_options_are_passed_on() -> None:
+    with testing.answers(TOPICS) as fake:
+        FRAMES[0].claude.batch(
+            "Topic of: {text}",
+            model="claude-opus-4-5",
+            system="Be brief.",
+            max_tokens=7,
+            params={"temperature": 0.0},
+            examples=[("A match", "sport")],
+            progress=False,
+        )
+        asked = sorted(fake.requests, key=lambda params: str(params["messages"][-1]), reverse=True)
+
+    assert asked[0] == {
+        "model": "claude-opus-4-5",
+        "max_tokens": 7,
+        "system": "Be brief.",
+        "temperature": 0.0,
+        "messages": [
+            {"role": "user", "content": "Topic of: A match"},
+            {"role": "assistant", "content": "sport"},
+            {"role": "user", "content": "Topic of: A goal!"},
+        ],
+    }
+
+
+def test_submit_returns_a_run_that_can_be_found_again() -> None:
+    with testing.answers(TOPICS):
+        run = FRAMES[0].claude.submit("Topic of: {text}", name="topics", progress=False)
+        run.wait()
+
+        assert isinstance(run, dfbatch.Run)
+        assert (run.name, run.done, run.counts) == ("topics", True, {"succeeded": 2})
+        assert dfbatch.last_run().id == dfbatch.open(run.id[:4]).id == run.id
+        assert [one.id for one in dfbatch.runs()] == [run.id]
+
+
+@pytest.mark.parametrize("verb", ["batch", "submit"])
+def test_a_lazy_frame_says_how_to_collect(verb: str) -> None:
+    text = "expected a pandas or polars DataFrame, got polars.lazyframe.frame.LazyFrame\n"
+    text += "Hint: call .collect() first: df.collect().claude.batch(...)"
+
+    with pytest.raises(NotAFrame, match="^" + re.escape(text) + "$"):
+        getattr(pl.LazyFrame(TEXTS).claude, verb)("Topic of: {text}")
+
+
+@pytest.mark.parametrize("given", [[{"text": "a"}], "a", None, 5], ids=str)
+def test_what_is_no_frame_is_refused_in_words(given: Any) -> None:
+    with pytest.raises(NotAFrame, match=r"^expected a pandas or polars DataFrame, got \w+\nHint: "):
+        dfbatch.batch(given, "Topic of: {text}")
+
+
+@pytest.mark.parametrize("made", [*FRAMES, *SERIES], ids=named)
+def test_an_unknown_option_is_refused_before_anything_else(made: Any) -> None:
+    with pytest.raises(OptionError, match=r"^unknown option 'max_token'\n"):
+        made.claude.batch("no column at all", max_token=5)
+
+
+@pytest.mark.parametrize("frame", FRAMES, ids=named)
+def test_an_unknown_column_is_refused_before_anything_is_sent(frame: Any) -> None:
+    with testing.answers(TOPICS) as fake:
+        with pytest.raises(UnknownColumn, match=r"did you mean \{text\}"):
+            frame.claude.batch("Topic of: {txt}", progress=False)
+
+        assert fake.requests == []
+
+
+def test_without_a_key_and_a_backend_both_ways_out_are_named() -> None:
+    with pytest.raises(NoBackend) as caught:
+        FRAMES[0].claude.batch("Topic of: {text}", progress=False)
+
+    assert "ANTHROPIC_API_KEY" in str(caught.value)
+    assert 'backend="local"' in str(caught.value)
+
+
+@pytest.mark.parametrize("frame", FRAMES, ids=named)
+def test_include_named_twice_is_refused_before_two_columns_share_a_name(frame: Any) -> None:
+    text = "two columns would be called 'claude_status'\nHint: choose another into= or include="
+
+    with testing.answers(TOPICS), pytest.raises(OptionError, match=f"^{text}$"):
+        frame.claude.batch("Topic of: {text}", include=["status", "status"], progress=False)

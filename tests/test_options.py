@@ -1,0 +1,147 @@
+"""Options: every value is checked once, and each refusal says what would be taken."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from typing import Any, get_args
+
+import pytest
+
+from dfbatch.accessor import batch
+from dfbatch.errors import OptionError
+from dfbatch.options import LATER, RESERVED, Include, Options, read
+
+KNOWN = [option.name for option in fields(Options)]
+
+
+def refusal(**options: Any) -> str:
+    with pytest.raises(OptionError) as caught:
+        read(options)
+    return str(caught.value)
+
+
+def test_the_defaults_are_those_that_the_design_names() -> None:
+    options = read({})
+
+    assert (options.model, options.max_tokens, options.chunk_size) == ("claude-haiku-4-5", 1024, "auto")
+    assert (options.on_null, options.on_error, options.progress) == ("skip", "null", "auto")
+    assert (options.dedupe, options.reuse, options.unpack, options.overwrite) == (True, True, True, False)
+    assert (options.into, options.key, options.name, options.backend) == (None, None, None, None)
+
+
+def test_the_options_built_are_those_that_the_docstring_of_batch_lists() -> None:
+    listed = inspect.getdoc(batch) or ""
+
+    assert [name for name in KNOWN if f"`{name}`" not in listed] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"model": ""}, "model must be a text, got ''\nHint: model=\"claude-haiku-4-5\""),
+        ({"model": None}, 'model must be a text, got None\nHint: model="claude-haiku-4-5"'),
+        ({"model": "  "}, "model must be a text, got '  '\nHint: model=\"claude-haiku-4-5\""),
+        ({"max_tokens": 0}, "max_tokens=0: a whole number of at least 1 is needed\nHint: max_tokens=1024"),
+        ({"max_tokens": -5}, "max_tokens=-5: a whole number of at least 1 is needed\nHint: max_tokens=1024"),
+        ({"max_tokens": True}, "max_tokens=True: a whole number of at least 1 is needed\nHint: max_tokens=1024"),
+        ({"max_tokens": 10.0}, "max_tokens=10.0: a whole number of at least 1 is needed\nHint: max_tokens=1024"),
+        ({"max_tokens": "10"}, "max_tokens='10': a whole number of at least 1 is needed\nHint: max_tokens=1024"),
+        ({"chunk_size": 0}, "chunk_size=0: a whole number of at least 1 is needed\nHint: chunk_size=1024"),
+        ({"chunk_size": "all"}, "chunk_size='all': a whole number of at least 1 is needed\nHint: chunk_size=1024"),
+        ({"into": ""}, "into must be a text, got ''\nHint: into=\"topic\""),
+        ({"into": 3}, 'into must be a text, got 3\nHint: into="topic"'),
+        ({"key": ["id"]}, "key must be a text, got ['id']\nHint: key=\"topic\""),
+        ({"name": " "}, "name must be a text, got ' '\nHint: name=\"topic\""),
+        ({"on_null": "drop"}, "on_null='drop'\nHint: one of 'skip', 'send', 'raise'"),
+        ({"on_error": "ignore"}, "on_error='ignore'\nHint: one of 'null', 'raise'"),
+        ({"progress": "loud"}, "progress='loud'\nHint: one of 'auto', 'panel', 'bar', 'log', False"),
+        ({"dtype_backend": "numpy"}, "dtype_backend='numpy'\nHint: one of None, 'pyarrow'"),
+        ({"unpack": "yes"}, "unpack='yes'\nHint: one of True, False"),
+        ({"dedupe": None}, "dedupe=None\nHint: one of True, False"),
+        ({"reuse": "no"}, "reuse='no'\nHint: one of True, False"),
+        ({"overwrite": "no"}, "overwrite='no'\nHint: one of True, False"),
+        ({"same_for_all": "no"}, "same_for_all='no'\nHint: one of True, False"),
+        ({"include": "status"}, "include='status' is one string\nHint: include=(\"status\",)"),
+        (
+            {"include": ["status", "cost"]},
+            f"include='cost'\nHint: one of {', '.join(map(repr, get_args(Include)))}",
+        ),
+        ({"betas": "a-2026-01-01"}, "betas='a-2026-01-01' is one string\nHint: betas=(\"a-2026-01-01\",)"),
+        ({"params": [("top_k", 1)]}, 'params must be a mapping, got list\nHint: params={"thinking": …}'),
+        (
+            {"params": {"stream": True}},
+            "params has 'stream': a batch has no stream\nHint: leave it out",
+        ),
+        (
+            {"params": {"betas": []}},
+            "params has 'betas': inside a request the API refuses it\nHint: betas=(…) goes with the whole batch",
+        ),
+    ],
+    ids=str,
+)
+def test_a_value_that_cannot_be_taken_is_refused_in_words(options: dict[str, Any], text: str) -> None:
+    assert refusal(**options) == text
+
+
+@pytest.mark.parametrize("option", ["include", "betas", "examples"])
+def test_a_value_that_is_no_list_is_refused_in_words_too(option: str) -> None:
+    assert refusal(**{option: 5}).startswith(f"{option}")
+
+
+@pytest.mark.parametrize("system", [5, {"type": "text", "text": "Be brief."}, [5]])
+def test_a_system_prompt_that_the_api_would_refuse_for_every_row_is_refused_at_once(system: Any) -> None:
+    assert refusal(system=system).startswith("system")
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_a_parameter_with_a_place_of_its_own_is_refused_in_params(name: str) -> None:
+    hint = "the prompt makes the messages" if name == "messages" else f"say {name}=… beside the prompt"
+
+    assert refusal(params={name: 1}) == f"params has {name!r}, which has a place of its own\nHint: {hint}"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("max_token", "max_tokens"), ("Model", "model"), ("dedup", "dedupe"), ("chunksize", "chunk_size")],
+)
+def test_an_unknown_option_names_the_near_miss(given: str, meant: str) -> None:
+    text = refusal(**{given: 1})
+
+    assert text == f"unknown option {given!r}\noptions: {', '.join(KNOWN)}\nHint: did you mean {meant}=?"
+
+
+def test_an_option_of_the_api_goes_into_params() -> None:
+    text = refusal(temperature=0)
+
+    assert text.endswith("\nHint: a parameter of the API goes into params={'temperature': …}")
+
+
+@pytest.mark.parametrize("option", LATER)
+def test_an_option_not_built_yet_says_so_and_what_serves_until_then(option: str) -> None:
+    assert refusal(**{option: 1}) == f"the option {option!r} is not built yet\nHint: for now, {LATER[option]}"
+
+
+def test_an_option_is_either_built_or_not() -> None:
+    assert set(LATER) & set(KNOWN) == set()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"progress": False},
+        {"chunk_size": 1},
+        {"max_tokens": 1},
+        {"include": ["status", "message"]},
+        {"include": ()},
+        {"params": {"temperature": 0.0, "thinking": {"type": "disabled"}}},
+        {"betas": ["a-2026-01-01"]},
+        {"system": [{"type": "text", "text": "Be brief."}]},
+        {"examples": [("a", "b")]},
+    ],
+    ids=str,
+)
+def test_what_can_be_taken_is_kept_as_it_was_said(options: dict[str, Any]) -> None:
+    made = read(options)
+
+    assert {name: getattr(made, name) for name in options} == options
