@@ -20,8 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dfbatch.accessor import batch, register, submit
-
-__version__ = "0.1.0"
+from dfbatch.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from dfbatch import errors, testing

@@ -33,8 +33,23 @@ class _Commands(click.Group):
         try:
             command: click.Command = importlib.import_module("dfbatch.emulator.__main__").main
         except ImportError as error:
-            raise click.ClickException(f'{error}\nHint: pip install "dfbatch[local]"') from error
+            return _not_installed(f'{error}\nHint: pip install "dfbatch[local]"')
         return command
+
+
+def _not_installed(text: str) -> click.Command:
+    """The emulator's command in a bare install: listed like any other, and says what it needs."""
+
+    def tell(**_: object) -> None:
+        raise click.ClickException(text)
+
+    return click.Command(
+        "emulate",
+        callback=tell,
+        params=[click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)],
+        help="An emulator of the Message Batches API (not installed).",
+        context_settings={"ignore_unknown_options": True},
+    )
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -11,6 +11,7 @@ DfbatchError
 │   └── NotAFrame(TypeError)        neither pandas nor polars, or a shape of frame that is not supported
 ├── NoBackend(LookupError)          no key, and no backend was named
 ├── ModelMissing(LookupError)       the local engine's weights are not there
+├── PackageMissing(ImportError)     an extra of dfbatch is not installed
 ├── ApiError                        the server said no, or something that is not the API answered
 │   ├── Unauthorized(PermissionError)
 │   ├── TooLarge(ValueError)        413
@@ -37,7 +38,10 @@ RowsFailedWarning(UserWarning) counts rows that have no answer.
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING
+
+_HERE = __file__.removesuffix("errors.py")  # the package's folder
 
 if TYPE_CHECKING:
     from dfbatch.run import Run
@@ -52,6 +56,14 @@ def explain(what: str, *known: str, hint: str = "") -> str:
     Hint: did you mean {text}?
     """
     return "\n".join([what, *known, *([f"Hint: {hint}"] if hint else [])])
+
+
+def outside() -> int:
+    """The stack level of the first caller outside of dfbatch, so that a warning points at the user's own line."""
+    level, frame = 0, inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 class DfbatchError(Exception):
@@ -108,6 +120,10 @@ class NoBackend(DfbatchError, LookupError):
 
 class ModelMissing(DfbatchError, LookupError):
     """The local engine's weights or packages are not installed."""
+
+
+class PackageMissing(DfbatchError, ImportError):
+    """An optional package is not installed."""
 
 
 class ApiError(DfbatchError):

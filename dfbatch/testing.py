@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dfbatch.backends import choose
 from dfbatch.backends.anthropic import Anthropic
+from dfbatch.errors import PackageMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -39,8 +40,12 @@ class Emulator:
         self.server: Server | None = None
 
     def __enter__(self) -> Self:
-        from dfbatch.emulator import Server
-
+        try:
+            from dfbatch.emulator import Server
+        except ImportError as error:
+            raise PackageMissing(
+                f"the emulator is not installed: {error}", hint='pip install "dfbatch[local]"'
+            ) from error
         self._stack.enter_context(_own_ledger())
         self.server = self._stack.enter_context(Server(**self._settings))
         backend = Anthropic(api_key="emulator", base_url=self.server.url)

@@ -15,8 +15,8 @@ from dfbatch import testing
 from dfbatch.errors import NoBackend, NotAFrame, OptionError, UnknownColumn
 
 TEXTS = {"text": ["A goal!", "A chip"]}
-FRAMES = [pd.DataFrame(TEXTS), pl.DataFrame(TEXTS)]
-SERIES = [pd.Series(TEXTS["text"]), pl.Series(TEXTS["text"])]
+FRAMES: list[Any] = [pd.DataFrame(TEXTS), pl.DataFrame(TEXTS)]
+SERIES: list[Any] = [pd.Series(TEXTS["text"]), pl.Series(TEXTS["text"])]
 TOPICS = {"goal": "sport", "chip": "tech"}
 
 
@@ -59,8 +59,9 @@ def test_a_series_becomes_a_series(series: Any) -> None:
 
 
 def test_a_series_of_pandas_keeps_its_index() -> None:
+    series: Any = pd.Series(TEXTS["text"], index=[7, 7])
     with testing.answers(TOPICS):
-        out = pd.Series(TEXTS["text"], index=[7, 7]).claude.batch("Topic of: {}", progress=False)
+        out = series.claude.batch("Topic of: {}", progress=False)
 
     assert out.index.tolist() == [7, 7]
 
@@ -119,8 +120,10 @@ def test_a_lazy_frame_says_how_to_collect(verb: str) -> None:
     text = "expected a pandas or polars DataFrame, got polars.lazyframe.frame.LazyFrame\n"
     text += "Hint: call .collect() first: df.collect().claude.batch(...)"
 
+    frame: Any = pl.LazyFrame(TEXTS)
+
     with pytest.raises(NotAFrame, match="^" + re.escape(text) + "$"):
-        getattr(pl.LazyFrame(TEXTS).claude, verb)("Topic of: {text}")
+        getattr(frame.claude, verb)("Topic of: {text}")
 
 
 @pytest.mark.parametrize("given", [[{"text": "a"}], "a", None, 5], ids=str)

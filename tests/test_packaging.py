@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import dfbatch
+from tests.test_map import ISLAND, imports
 
 PROJECT = Path(__file__).parents[1]
 PARTS = ["dfbatch", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"]
@@ -102,8 +103,6 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
 
 
 def test_every_library_that_the_package_imports_is_a_dependency_or_an_extra(wheel: Path) -> None:
-    from test_map import ISLAND, imports
-
     with zipfile.ZipFile(wheel) as archive:
         [metadata] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
         facts = Parser().parsestr(archive.read(metadata).decode())

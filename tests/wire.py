@@ -62,10 +62,11 @@ class Peer:
 
     def read(self, size: int) -> bytes:
         """So many bytes of the body."""
-        while len(self._held) < size and (block := self.sock.recv(65536)):
-            self._held += block
-        body, self._held = self._held[:size], self._held[size:]
-        return body
+        held = bytearray(self._held)
+        while len(held) < size and (block := self.sock.recv(1 << 20)):
+            held += block
+        self._held = bytes(held[size:])
+        return bytes(held[:size])
 
     def call(self) -> Call | None:
         """Read a whole call."""
@@ -99,6 +100,7 @@ class Wire:
 
     serve: Callable[[Peer], object]
     calls: list[Call] = field(default_factory=list)
+    url: str = ""
     _sock: socket.socket = field(default_factory=socket.socket)
     _ended: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -106,6 +108,7 @@ class Wire:
     def __enter__(self) -> Self:
         self._sock.bind(("127.0.0.1", 0))
         self._sock.listen(64)
+        self.url = f"http://127.0.0.1:{self._sock.getsockname()[1]}"
         self._start(self._accept)
         return self
 
@@ -115,11 +118,6 @@ class Wire:
         self._sock.close()
         for thread in self._threads:
             thread.join(10)
-
-    @property
-    def url(self) -> str:
-        """The base URL."""
-        return "http://127.0.0.1:{}".format(self._sock.getsockname()[1])
 
     def _start(self, work: Callable[..., None], *given: Any) -> None:
         thread = threading.Thread(target=work, args=given, daemon=True)
@@ -156,4 +154,4 @@ def nobody() -> str:
     """An address where nothing listens."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        return "http://127.0.0.1:{}".format(sock.getsockname()[1])
+        return f"http://127.0.0.1:{sock.getsockname()[1]}"

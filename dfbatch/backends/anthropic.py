@@ -13,6 +13,7 @@ from dfbatch.backends import Accepted, Batch
 from dfbatch.backends.access import API, Secret, address, credential, sendable
 from dfbatch.backends.faults import check, not_the_api, translated
 from dfbatch.errors import Ambiguous, NoBackend, NotFound, NotTheApi, OptionError, Unreachable
+from dfbatch.version import __version__
 
 if TYPE_CHECKING:
     import ssl
@@ -253,8 +254,6 @@ class Anthropic:
 
     def _new_client(self, *, timeout: float) -> httpx.AsyncClient:
         import httpx
-
-        from dfbatch import __version__
 
         headers = {
             **self._secret.headers,

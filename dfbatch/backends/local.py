@@ -102,7 +102,9 @@ class Local(Anthropic):
         for package in ("starlette", "uvicorn", "ijson", *(("xllamacpp",) if self.engine == "smollm2" else ())):
             if importlib.util.find_spec(package) is None:
                 raise ModelMissing(
-                    f"the local backend needs the package {package!r}", hint='pip install "dfbatch[local]"'
+                    f"the local backend needs the package {package!r}, which is not installed",
+                    "nothing was sent",
+                    hint='pip install "dfbatch[local]"',
                 )
         if self.engine == "smollm2":
             self._weights()
@@ -202,7 +204,9 @@ class Local(Anthropic):
         atexit.register(_stop, child)
         assert child.stdout is not None
         if child.stdout.readline():  # its first words come when it listens; no words, and it ends
-            (self._folder / "starter").write_text(str(os.getpid()))
+            starter = self._folder / "starter"
+            starter.touch(mode=0o600)
+            starter.write_text(str(os.getpid()))
             return child, []
         child.stdout.close()
         child.wait()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.routing import Route
 
 from dfbatch.emulator.errors import ApiError
@@ -18,7 +20,6 @@ from dfbatch.emulator.routes import TABLE, batches, catalogue, control, messages
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.responses import Response
     from starlette.types import ASGIApp
 
     from dfbatch.emulator.house import House
@@ -48,7 +49,12 @@ def build(house: House) -> ASGIApp:
     """The application of one emulator."""
     app = Starlette(
         routes=[*(Route(path, _ENDPOINTS[name], methods=[method]) for name, method, path in TABLE), *_CONTROL],
-        exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _crash},
+        exception_handlers={
+            ApiError: _api_error,
+            HTTPException: _http_error,
+            ClientDisconnect: _gone,
+            Exception: _crash,
+        },
     )
     app.router.redirect_slashes = False
     app.state.house = house
@@ -64,6 +70,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     text = {404: "Not Found", 405: "Method Not Allowed"}.get(error.status_code, str(error.detail))
     return failure(ApiError(text, status=error.status_code), request.state.call.request_id)
+
+
+async def _gone(_request: Request, _error: Exception) -> Response:
+    """The caller went in the middle of its upload; nobody reads this."""
+    return Response(status_code=400)
 
 
 async def _crash(request: Request, error: Exception) -> Response:

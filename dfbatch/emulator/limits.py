@@ -98,5 +98,5 @@ class Bucket:
         return {
             "anthropic-ratelimit-requests-limit": str(self._rate),
             "anthropic-ratelimit-requests-remaining": str(int(self._level)),
-            "anthropic-ratelimit-requests-reset": rfc3339(full // SECOND * SECOND) or "",
+            "anthropic-ratelimit-requests-reset": f"{rfc3339(full)}"[:19] + "Z",
         }

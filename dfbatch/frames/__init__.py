@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from dfbatch.errors import NotAFrame
+from dfbatch.errors import NotAFrame, PackageMissing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,12 +91,14 @@ def by_name(library: Library) -> Adapter:
     >>> by_name("polars").kind
     'polars'
     """
-    if library == "pandas":
-        from dfbatch.frames import pandas
+    try:
+        if library == "pandas":
+            from dfbatch.frames import pandas
 
-        return pandas
-    from dfbatch.frames import polars
-
+            return pandas
+        from dfbatch.frames import polars
+    except ImportError as error:
+        raise PackageMissing(f"{library} is not installed", hint=f'pip install "dfbatch[{library}]"') from error
     return polars
 
 

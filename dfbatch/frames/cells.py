@@ -6,20 +6,19 @@ How a dtype is read fast is in `pandas.py` and `polars.py`; how a plain value re
 from __future__ import annotations
 
 import datetime as dt
-import inspect
 import json
 import warnings
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import Enum
 from functools import singledispatch
-from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dfbatch.columns import Builder, scrub
+from dfbatch.errors import outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     Reader = Callable[[int, int], list[Any]]  # start, stop → cells
 
 _SIMPLE = {str, int, bool, NoneType}
-_HERE = str(Path(__file__).parent.parent)
 
 
 class Table:
@@ -60,7 +58,7 @@ class Table:
             if not self._warned and before != after:
                 self._warned = True
                 text = f"lone surrogates became U+FFFD: column {name!r}, first in row {row}"
-                warnings.warn(text, UserWarning, stacklevel=_outside())
+                warnings.warn(text, UserWarning, stacklevel=outside())
         return fixed
 
 
@@ -231,11 +229,3 @@ def _scrubbed(value: Any) -> Any:
     if type(value) is dict:
         return {scrub(name): _scrubbed(item) for name, item in value.items()}
     return value
-
-
-def _outside() -> int:
-    """The stack level of the first caller outside the package, so that the warning points at the user's cell."""
-    level, frame = 0, inspect.currentframe()
-    while frame is not None and frame.f_code.co_filename.startswith(_HERE):
-        level, frame = level + 1, frame.f_back
-    return level

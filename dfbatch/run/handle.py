@@ -25,6 +25,7 @@ from dfbatch.errors import (
     RunPaused,
     StillRunning,
     explain,
+    outside,
 )
 from dfbatch.frames import adapter as adapter_of
 from dfbatch.frames import by_name
@@ -36,7 +37,17 @@ from dfbatch.run.again import ask_failed
 from dfbatch.run.driver import STEP, Driver, live
 from dfbatch.run.join import matched
 from dfbatch.run.loop import Work
-from dfbatch.run.report import Row, answer_text, commonest_cause, failed_columns, keys, snapshot, tally
+from dfbatch.run.report import (
+    SEE_FAILURES,
+    Row,
+    announcement,
+    answer_text,
+    failed_columns,
+    failed_rows,
+    keys,
+    snapshot,
+    tally,
+)
 from dfbatch.run.sheet import Sheet
 
 if TYPE_CHECKING:
@@ -154,12 +165,7 @@ class Run:
     @property
     def announcement(self) -> str:
         """One line: its id, its rows, what is asked, the forecast, how to come back."""
-        record, asked = self.record, self._asked
-        reused = record.requests - asked
-        parts = [f"run {self.id}: {record.rows:,} rows, {asked:,} requests to send"]
-        parts += [f"{reused:,} reused"] if reused else []
-        parts += [str(self.forecast)] if self.forecast and asked else []
-        return " · ".join([*parts, f"dfbatch.open({self.id!r}).result()"])
+        return announcement(self.record, self._asked, self.forecast)
 
     @property
     def columns(self) -> list[str]:
@@ -277,20 +283,13 @@ class Run:
         """One line a row without any frame: row, key, the columns, status, error."""
         self._settle(wait=wait)
         columns = [Column("row", Kind("int"), np.arange(self.record.rows), np.ones(self.record.rows, bool))]
-        columns += self._key_column()
+        columns += keys(self._ledger, self.record)
         columns += layout.laid_out(self._work.sheet, self.record.spec, self._take, extras=False)
-        columns += [self._status(), self._errors()]
+        columns += [self._work.sheet.added("status", self._take), self._errors()]
         return by_name(kind or self._library()).new(columns, dtype_backend=self._dtype_backend)
 
     def _library(self) -> Library:
         return "polars" if self.record.frame == "polars" else "pandas"
-
-    def _key_column(self) -> list[Column]:
-        return keys(self._ledger, self.record)
-
-    def _status(self) -> Column:
-        column = self._work.sheet.added("status", self._take)
-        return Column("status", column.kind, column.values, column.valid)
 
     def _errors(self) -> Column:
         column = self._work.sheet.added("error", self._take)
@@ -329,22 +328,16 @@ class Run:
             try:
                 self.wait()
             except DfbatchError as error:
-                warnings.warn(str(error).partition("\n")[0], RowsFailedWarning, stacklevel=4)
+                warnings.warn(str(error).partition("\n")[0], RowsFailedWarning, stacklevel=outside())
         self._load()
 
     def _tell_failures(self) -> None:
-        counts = self.counts
-        failed = {name: count for name, count in counts.items() if name not in ("succeeded", "skipped")}
-        if not failed:
+        told = failed_rows(self.record, self.counts, self._errors())
+        if not told:
             return
-        total = sum(failed.values())
-        parts = ", ".join(f"{count:,} {name}" for name, count in sorted(failed.items(), key=lambda item: -item[1]))
-        what = f"{total:,} of {self.record.rows:,} rows of run {self.id} have no answer: {parts}"
-        why = commonest_cause(self._errors())
-        hint = "run.failures() shows why; run.retry() asks them again (run = dfbatch.last_run())"
         if self.record.spec.on_error == "raise":
-            raise RowsFailed(what, *why, hint=hint, run=self)
-        warnings.warn(explain(what, *why, hint=hint), RowsFailedWarning, stacklevel=_outside())
+            raise RowsFailed(*told, hint=SEE_FAILURES, run=self)
+        warnings.warn(explain(*told, hint=SEE_FAILURES), RowsFailedWarning, stacklevel=outside())
 
     def failures(self) -> Any:
         """The rows without an answer: row, status, error, what was answered, what was asked; worst cause first."""
@@ -403,14 +396,3 @@ class Run:
         from dfbatch.run.portable import export
 
         return export(self._ledger, self.record, Path(path))
-
-
-def _outside() -> int:
-    """The stack level of the first caller outside of dfbatch, for warnings."""
-    import sys
-
-    here, level = str(Path(__file__).parent.parent), 1
-    frame: Any = sys._getframe(1)  # noqa: SLF001
-    while frame is not None and frame.f_code.co_filename.startswith(here):
-        frame, level = frame.f_back, level + 1
-    return level

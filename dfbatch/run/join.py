@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dfbatch.errors import NoSuchRun, UnknownColumn
+from dfbatch.errors import NoSuchRun, UnknownColumn, outside
 from dfbatch.ledger.files import lines, read_array
 from dfbatch.plan import locate
 from dfbatch.run.prepare import encoded_keys
@@ -45,7 +45,7 @@ def matched(
         warnings.warn(
             f"{unknown:,} of {len(spot):,} rows are not in run {record.id} (known by the {by_what}): new, or changed"
             " since they were sent; their columns are missing",
-            stacklevel=4,
+            stacklevel=outside(),
         )
     if not len(rows):
         return np.full(len(spot), -1, np.int64)

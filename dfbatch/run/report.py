@@ -34,10 +34,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dfbatch.ledger import Ledger
+    from dfbatch.plan import Forecast
     from dfbatch.run import Run
     from dfbatch.run.loop import Work
     from dfbatch.run.sheet import Sheet
 
+SEE_FAILURES = "run.failures() shows why; run.retry() asks them again (run = dfbatch.last_run())"
 _MARKS = {PLANNED: "planned", SUBMITTED: "waiting", ENDED: "collecting", COLLECTED: "done"}
 
 
@@ -149,10 +151,23 @@ def failed_columns(
     return built
 
 
-def commonest_cause(errors: Column) -> list[str]:
-    """One line about the error that most rows have; none where no row has one."""
+def announcement(record: RunRecord, asked: int, cost: Forecast | None) -> str:
+    """One line: a run's id, its rows, how many requests are sent, the forecast, how to come back."""
+    parts = [f"run {record.id}: {record.rows:,} rows, {asked:,} requests to send"]
+    parts += [f"{record.requests - asked:,} reused"] if record.requests > asked else []
+    parts += [str(cost)] if cost and asked else []
+    return " · ".join([*parts, f"dfbatch.open({record.id!r}).result()"])
+
+
+def failed_rows(record: RunRecord, counts: dict[str, int], errors: Column) -> list[str]:
+    """How many rows have no answer, and the commonest cause; nothing where all have one."""
+    failed = {name: count for name, count in counts.items() if name not in ("succeeded", "skipped")}
+    if not failed:
+        return []
+    parts = ", ".join(f"{count:,} {name}" for name, count in sorted(failed.items(), key=lambda item: -item[1]))
+    told = f"{sum(failed.values()):,} of {record.rows:,} rows of run {record.id} have no answer: {parts}"
     causes = Counter(str(errors.values[row]) for row in np.flatnonzero(errors.valid).tolist())
-    return [f"most often: {cause[:200]} ({count:,}×)" for cause, count in causes.most_common(1)]
+    return [told, *(f"most often: {cause[:200]} ({count:,}×)" for cause, count in causes.most_common(1))]
 
 
 def _asked(

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dfbatch.emulator import Server
+from dfbatch.emulator import limits
 from dfbatch.emulator.clock import SECOND, Clock
 from dfbatch.emulator.errors import ApiError
-from dfbatch.emulator.limits import Limits
+from dfbatch.emulator.limits import Limits, Tier
 
 from .api import ROUTE, Api, ask, refusal
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def spend(limits: Limits, calls: int, workspace: str = "a", kind: str = "batches") -> int:
+def spend(of: Limits, calls: int, workspace: str = "a", kind: str = "batches") -> int:
     """How many of so many calls pass."""
     passed = 0
     for _ in range(calls):
         try:
-            limits.take(workspace, kind)
+            of.take(workspace, kind)
         except ApiError:
             continue
         passed += 1
@@ -29,22 +29,22 @@ def spend(limits: Limits, calls: int, workspace: str = "a", kind: str = "batches
 
 def test_a_minutes_calls_pass_at_once_and_then_they_come_evenly() -> None:
     clock = Clock(lambda: 0.0)
-    limits = Limits("start", clock)
+    known = Limits("start", clock)
 
-    first = spend(limits, 1_200)
+    first = spend(known, 1_200)
     clock.advance(6)
-    second = spend(limits, 200)
+    second = spend(known, 200)
     clock.advance(600)
 
     assert (first, second) == (1_000, 100)
-    assert spend(limits, 2_000) == 1_000
+    assert spend(known, 2_000) == 1_000
 
 
 def test_each_workspace_has_limits_of_its_own_and_counting_tokens_others() -> None:
-    limits = Limits("start", Clock(lambda: 0.0))
+    known = Limits("start", Clock(lambda: 0.0))
 
     assert [
-        spend(limits, 3_000, name, kind) for name, kind in (("a", "batches"), ("b", "batches"), ("a", "counts"))
+        spend(known, 3_000, name, kind) for name, kind in (("a", "batches"), ("b", "batches"), ("a", "counts"))
     ] == [
         1_000,
         1_000,
@@ -54,17 +54,17 @@ def test_each_workspace_has_limits_of_its_own_and_counting_tokens_others() -> No
 
 def test_the_429_says_when_a_call_will_pass() -> None:
     clock = Clock(lambda: 0.0)
-    limits = Limits("start", clock)
-    spend(limits, 1_000)
+    known = Limits("start", clock)
+    spend(known, 1_000)
 
     with pytest.raises(ApiError) as caught:
-        limits.take("a", "batches")
+        known.take("a", "batches")
     wait = int(caught.value.headers["retry-after"])
     clock.advance(wait)
 
     assert caught.value.status == 429
     assert wait == 1
-    assert spend(limits, 1) == 1
+    assert spend(known, 1) == 1
 
 
 def test_no_tier_has_no_limits() -> None:
@@ -97,19 +97,22 @@ def test_calls_beyond_the_limit_are_429_with_retry_after(serve: Callable[..., Ap
     assert replies[1].headers["retry-after"] == "1"
 
 
-def test_the_queue_holds_so_many_requests_until_they_are_processed() -> None:
-    with Server(law="fixed:50", tier="start") as server, Api(server) as api:
-        body = b'{"requests":[' + b",".join(b'{"custom_id":"%d","params":{}}' % row for row in range(100_000)) + b"]}"
-        statuses = [api.http.post(ROUTE, content=body).status_code for _ in range(2)]
-        full = api.http.post(ROUTE, json={"requests": [{"custom_id": "a", "params": ask()}]})
-        server.wait_idle()
-        server.advance(50)
-        server.advance(50 * 100)
+def test_the_queue_holds_so_many_requests_until_they_are_processed(
+    serve: Callable[..., Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(limits.TIERS, "start", Tier(calls=100, queue=5))
+    api = serve(law="fixed:50", lanes=1, tier="start")
+    five = {"requests": [{"custom_id": f"r{row}", "params": ask()} for row in range(5)]}
 
-        assert statuses == [200, 200]
-        assert refusal(full)[:2] == (429, "rate_limit_error")
-        assert "200000 are waiting and 1 would be added" in refusal(full)[2]
-        assert api.create(ask())["request_counts"]["processing"] == 1
+    statuses = [api.http.post(ROUTE, json=five).status_code]
+    full = api.http.post(ROUTE, json={"requests": [{"custom_id": "a", "params": ask()}]})
+    api.server.advance(101)
+    statuses += [api.http.post(ROUTE, json={"requests": five["requests"][:count]}).status_code for count in (3, 2)]
+
+    assert refusal(full)[:2] == (429, "rate_limit_error")
+    assert "5 are waiting and 1 would be added" in refusal(full)[2]
+    assert "retry-after" in full.headers
+    assert statuses == [200, 429, 200]
 
 
 def test_time_moves_the_buckets_and_not_the_other_way() -> None:

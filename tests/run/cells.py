@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import traceback
@@ -146,12 +147,16 @@ def watch(home: str, steps: Iterable[int], die_at: int | None) -> None:
     def heard(event: str, args: Sequence[Any]) -> None:
         if event == "open" and str(args[0]).startswith(home) and args[2] & (os.O_WRONLY | os.O_RDWR):
             step()
-        elif event == "sqlite3.connect/handle":
-            args[0].set_trace_callback(traced)
         elif event in EVENTS:
             step()
 
+    def connected(*args: Any, **settings: Any) -> sqlite3.Connection:
+        link = connect(*args, **settings)
+        link.set_trace_callback(traced)
+        return link
+
     sys.addaudithook(heard)
+    connect, sqlite3.connect = sqlite3.connect, connected  # type: ignore[assignment]
 
 
 def ask(cell: dict[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
-from dfbatch.schemas.formats import FORMS, formed, moment
 from dfbatch.schemas import Invalid, read
+from dfbatch.schemas.formats import FORMS, formed, moment
 from dfbatch.schemas.wire import FORMATS
 
 

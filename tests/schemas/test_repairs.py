@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from dfbatch.schemas.repairs import repaired
 from dfbatch.schemas import Invalid, Schema, read
+from dfbatch.schemas.repairs import repaired
 
 
 class Inner(BaseModel):

@@ -14,9 +14,9 @@ from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
 from dfbatch.emulator.params.schemas import problem
-from dfbatch.schemas.judges import named
 from dfbatch.kinds import Kind
 from dfbatch.schemas import Invalid, from_ledger, read
+from dfbatch.schemas.judges import named
 
 
 class Colour(enum.Enum):

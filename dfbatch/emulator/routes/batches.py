@@ -17,9 +17,9 @@ from dfbatch.emulator.clock import SECOND
 from dfbatch.emulator.errors import invalid, not_found
 from dfbatch.emulator.faults import stream, wire
 from dfbatch.emulator.folder import private_open
-from dfbatch.emulator.gate import drain
 from dfbatch.emulator.replies import Json
 from dfbatch.emulator.routes import seeded
+from dfbatch.emulator.uploads import taken_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -41,10 +41,9 @@ async def create(request: Request) -> Response:
     _refuse_encoded(request)
     path = house.folder.incoming / secrets.token_hex(8)
     try:
-        if not await _receive(request, path):
-            await drain(request.receive)
-            return wire.too_large()
-        return await run_in_threadpool(_accept, house, call, path, request)
+        with private_open(path) as out:
+            fits = await taken_in(request, out.write, most=MOST_BYTES)
+        return await run_in_threadpool(_accept, house, call, path, request) if fits else wire.too_large()
     finally:
         path.unlink(missing_ok=True)
 
@@ -58,20 +57,6 @@ def _accept(house: House, call: Call, path: Path, request: Request) -> Response:
     made.stuck = house.faults.strike("life", "create") is not None
     house.life.accept(path, entries, made)
     return Json(_shape(house, made, request))
-
-
-async def _receive(request: Request, path: Path) -> bool:
-    """Into the file as it comes; False if it is too much."""
-    if int(request.headers.get("content-length") or 0) > MOST_BYTES:
-        return False
-    size = 0
-    with private_open(path) as out:
-        async for block in request.stream():
-            size += len(block)
-            if size > MOST_BYTES:
-                return False
-            out.write(block)
-    return True
 
 
 def _refuse_encoded(request: Request) -> None:

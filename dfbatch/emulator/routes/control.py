@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from dfbatch.emulator.clock import SECOND, rfc3339
 from dfbatch.emulator.errors import invalid
 from dfbatch.emulator.replies import Json
+from dfbatch.emulator.uploads import taken_in
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -78,11 +79,9 @@ def _time(house: House) -> dict[str, Any]:
 
 
 async def _object(request: Request) -> dict[str, Any]:
-    body = b""
-    async for block in request.stream():
-        body += block
-        if len(body) > _MOST:
-            raise invalid("The request body is too large")
+    body = bytearray()
+    if not await taken_in(request, body.extend, most=_MOST):
+        raise invalid("The request body is too large")
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -15,11 +15,13 @@ from dfbatch.emulator.asks import Asks, Terms
 from dfbatch.emulator.engines.draws import Draw
 from dfbatch.emulator.errors import invalid
 from dfbatch.emulator.faults import wire
-from dfbatch.emulator.gate import drain
 from dfbatch.emulator.replies import Json
 from dfbatch.emulator.store import Sums
+from dfbatch.emulator.uploads import taken_in
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -35,18 +37,19 @@ _OFF = 0.05  # token counts are an estimate: seen off by up to so much
 
 async def create(request: Request) -> Response:
     """POST /v1/messages."""
-    body = await _body(request)
-    if body is None:
-        return wire.too_large()
-    return await run_in_threadpool(_answer, request.app.state.house, request.state.call, body)
+    return await _served(request, _answer)
 
 
 async def count(request: Request) -> Response:
     """POST /v1/messages/count_tokens."""
-    body = await _body(request)
-    if body is None:
+    return await _served(request, _count)
+
+
+async def _served(request: Request, serve: Callable[[House, Call, bytes], Response]) -> Response:
+    body = bytearray()
+    if not await taken_in(request, body.extend, most=MOST_BYTES):
         return wire.too_large()
-    return await run_in_threadpool(_count, request.app.state.house, request.state.call, body)
+    return await run_in_threadpool(serve, request.app.state.house, request.state.call, bytes(body))
 
 
 def _answer(house: House, call: Call, body: bytes) -> Response:
@@ -84,16 +87,3 @@ def _count(house: House, call: Call, body: bytes) -> Response:
     ask = Asks().read(body, Terms(call.version, batch=False, betas=call.betas, profile=call.profile, counted=True))
     share = Draw(b"count %d" % house.seed + ask.digest).share()
     return Json({"input_tokens": max(1, round(ask.tokens * (1 + _OFF * (2 * share - 1))))})
-
-
-async def _body(request: Request) -> bytes | None:
-    """The whole body, or None if it is too large."""
-    parts = []
-    size = 0
-    async for block in request.stream():
-        size += len(block)
-        if size > MOST_BYTES:
-            await drain(request.receive)
-            return None
-        parts.append(block)
-    return b"".join(parts)
