@@ -40,14 +40,30 @@ _LATER = {  # loaded when first used
 
 
 def runs() -> Runs:
-    """All runs of this machine's ledger, newest first; renders as a table."""
+    """All runs of this machine's ledger, newest first; renders as a table.
+
+    >>> import dfbatch
+    >>> from dfbatch.testing import answers
+    >>> with answers({}):
+    ...     dfbatch.runs()
+    no runs yet
+    """
     from dfbatch.run import all_runs
 
     return all_runs()
 
 
 def open(run_id: str, schema: Any = None, backend: Any = None) -> Run:  # noqa: A001 - reads as dfbatch.open(...)
-    """A run by its id, or by the first four characters of it, in any process; or a file that `run.export` wrote.
+    """A run by its id, by the first four characters of it, or by its name; or a file that `run.export` wrote.
+
+    Works in any process. The newest of several runs with one name is meant.
+
+    >>> import dfbatch, pandas as pd
+    >>> from dfbatch.testing import answers
+    >>> with answers(lambda params: "sport"):
+    ...     out = dfbatch.batch(pd.DataFrame({"text": ["A goal!"]}), "Topic of: {text}", name="topics", progress=False)
+    ...     dfbatch.open("topics").answers()["answer"].tolist()
+    ['sport']
 
     Raises NoSuchRun (a KeyError). `schema=` brings back Python-level validators and `run.objects()` as your own class;
     `backend=` is needed only where the key is not in the environment.
@@ -58,14 +74,30 @@ def open(run_id: str, schema: Any = None, backend: Any = None) -> Run:  # noqa: 
 
 
 def last_run() -> Run:
-    """The newest run."""
+    """The newest run.
+
+    >>> import dfbatch, pandas as pd
+    >>> from dfbatch.testing import answers
+    >>> with answers(lambda params: "sport"):
+    ...     out = dfbatch.batch(pd.DataFrame({"text": ["A goal!"]}), "Topic of: {text}", progress=False)
+    ...     dfbatch.last_run().counts
+    {'succeeded': 1}
+    """
     from dfbatch.run import newest
 
     return newest()
 
 
 def run_of(df: Any) -> Run:
-    """The newest run whose columns this frame holds."""
+    """The newest run whose columns this frame holds.
+
+    >>> import dfbatch, pandas as pd
+    >>> from dfbatch.testing import answers
+    >>> with answers(lambda params: "sport"):
+    ...     out = dfbatch.batch(pd.DataFrame({"text": ["A goal!"]}), "Topic of: {text}", progress=False)
+    ...     dfbatch.run_of(out).id == dfbatch.last_run().id
+    True
+    """
     from dfbatch.run import run_of as of
 
     return of(df)

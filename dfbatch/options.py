@@ -69,6 +69,8 @@ class Options:
 
     def __post_init__(self) -> None:
         """Check every value here, so that no later place has to."""
+        for option in ("include", "betas", "examples"):
+            object.__setattr__(self, option, _items(getattr(self, option), option))
         _text(self.model, "model", example='model="claude-haiku-4-5"')
         _whole(self.max_tokens, "max_tokens")
         if self.chunk_size != "auto":
@@ -81,13 +83,17 @@ class Options:
         _one_of(self.progress, "progress", get_args(Progress))
         _one_of(self.dtype_backend, "dtype_backend", (None, "pyarrow"))
         for option in ("unpack", "dedupe", "reuse", "overwrite", "same_for_all"):
-            _one_of(getattr(self, option), option, (True, False))
-        if isinstance(self.include, str):
-            raise OptionError(f"include={self.include!r} is one string", hint=f'include=("{self.include}",)')
+            if not isinstance(getattr(self, option), bool):
+                raise OptionError(f"{option}={getattr(self, option)!r}", hint="one of True, False")
         for item in self.include:
             _one_of(item, "include", get_args(Include))
-        if isinstance(self.betas, str):
-            raise OptionError(f"betas={self.betas!r} is one string", hint=f'betas=("{self.betas}",)')
+        betas: Sequence[Any] = self.betas
+        for beta in betas:
+            if not isinstance(beta, str) or not beta.isascii() or not beta.isprintable() or not beta.strip():
+                raise OptionError(
+                    f"betas holds {beta!r}, which is no name of a beta", hint='betas=("output-300k-2026-03-24",)'
+                )
+        _check_system(self.system)
         self._check_params()
 
     def _check_params(self) -> None:
@@ -120,9 +126,40 @@ def read(values: Mapping[str, Any]) -> Options:
     return Options(**values)
 
 
+def _items(value: Any, option: str) -> Sequence[Any]:
+    if isinstance(value, list | tuple):
+        return value
+    if isinstance(value, str):
+        raise OptionError(f"{option}={value!r} is one string", hint=f'{option}=("{value}",)')
+    try:
+        items = tuple(value)
+    except TypeError:
+        raise OptionError(f"{option}={value!r} is not a list", hint=f"{option}=(…,)") from None
+    return tuple(str(item) if isinstance(item, str) else item for item in items)
+
+
+def _check_system(system: object) -> None:
+    if system is None or isinstance(system, str):
+        return
+    if isinstance(system, Mapping) or not isinstance(system, Sequence):
+        raise OptionError(
+            f"system must be a text or a list of text blocks, got {type(system).__name__}", hint='system="Be brief."'
+        )
+    for place, block in enumerate(system):
+        if not isinstance(block, Mapping) or "type" not in block:
+            raise OptionError(
+                f"system must be a text or text blocks, got {block!r} - at system[{place}]",
+                hint='system=[{"type": "text", "text": "Be brief."}]',
+            )
+
+
 def _text(value: object, option: str, *, example: str) -> None:
     if not isinstance(value, str) or not value.strip():
         raise OptionError(f"{option} must be a text, got {value!r}", hint=example)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise OptionError(f"{option}={value!r} holds half a character (a lone surrogate)", hint=example) from None
 
 
 def _whole(value: object, option: str) -> None:

@@ -71,7 +71,7 @@ class Result(msgspec.Struct, gc=False):
 
     type: str
     message: Message | None = None
-    error: dict[str, Any] | None = None
+    error: Any = None
 
 
 class Line(msgspec.Struct, gc=False):
@@ -118,7 +118,9 @@ def meaning(result: Result) -> Meaning:
         return Meaning("errored", error=error_text(result.error))
     if result.type in ("expired", "canceled"):
         return Meaning(result.type, error=f"{result.type} before it was processed")
-    return Meaning("errored", error=f"unknown result type {result.type!r}")
+    unknown = result.type != "succeeded"
+    what = f"unknown result type {result.type!r}" if unknown else "succeeded, but without a message"
+    return Meaning("errored", error=what)
 
 
 def answer(message: Message) -> str:
@@ -127,13 +129,13 @@ def answer(message: Message) -> str:
     return texts[0] if len(texts) == 1 else "".join(texts)
 
 
-def error_text(error: dict[str, Any] | None) -> str:
+def error_text(error: Any) -> str:
     """`type: message` of a doubly nested error, `error.error.type`; liberal in what it accepts."""
     inner: Any = error
     while isinstance(inner, dict) and isinstance(inner.get("error"), dict):
         inner = inner["error"]
     if not isinstance(inner, dict):
-        return "error without details"
+        return str(inner) if inner else "error without details"
     return f"{inner.get('type', 'error')}: {inner.get('message', '')}"
 
 

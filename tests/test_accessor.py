@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 import polars as pl
@@ -13,6 +13,9 @@ import pytest
 import dfbatch
 from dfbatch import testing
 from dfbatch.errors import NoBackend, NotAFrame, OptionError, UnknownColumn
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TEXTS = {"text": ["A goal!", "A chip"]}
 FRAMES: list[Any] = [pd.DataFrame(TEXTS), pl.DataFrame(TEXTS)]
@@ -113,6 +116,37 @@ def test_submit_returns_a_run_that_can_be_found_again() -> None:
         assert (run.name, run.done, run.counts) == ("topics", True, {"succeeded": 2})
         assert dfbatch.last_run().id == dfbatch.open(run.id[:4]).id == run.id
         assert [one.id for one in dfbatch.runs()] == [run.id]
+
+
+def test_a_run_is_opened_by_its_name() -> None:
+    with testing.answers(TOPICS):
+        run = FRAMES[0].claude.submit("Topic of: {text}", name="topics", progress=False).wait()
+
+        assert dfbatch.open("topics").id == run.id
+
+
+@pytest.mark.parametrize("name", ["topics.dfbatch", "topics"])
+def test_what_a_run_exports_is_opened_whatever_the_file_is_called(tmp_path: Path, name: str) -> None:
+    with testing.answers(TOPICS):
+        run = FRAMES[0].claude.submit("Topic of: {text}", progress=False).wait()
+        path = run.export(tmp_path / name)
+
+        assert dfbatch.open(str(path)).answers()["answer"].tolist() == ["sport", "tech"]
+
+
+def test_a_file_that_is_no_export_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no export")
+
+    with pytest.raises(dfbatch.DfbatchError, match=r"notes\.txt"):
+        dfbatch.open(str(tmp_path / "notes.txt"))
+
+
+def test_a_forgotten_run_still_has_a_repr() -> None:
+    with testing.answers(TOPICS):
+        run = FRAMES[0].claude.submit("Topic of: {text}", progress=False).wait()
+        run.forget()
+
+        assert run.id in repr(run)
 
 
 @pytest.mark.parametrize("verb", ["batch", "submit"])

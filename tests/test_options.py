@@ -89,6 +89,23 @@ def test_a_value_that_is_no_list_is_refused_in_words_too(option: str) -> None:
     assert refusal(**{option: 5}).startswith(f"{option}")
 
 
+@pytest.mark.parametrize("betas", [(5,), (None,), ("a\nb",), ("é",), ("",)], ids=str)
+def test_a_beta_that_cannot_be_a_header_is_refused_before_it_is_in_the_ledger(betas: Any) -> None:
+    assert refusal(betas=betas).startswith("betas")
+
+
+@pytest.mark.parametrize("option", ["into", "name", "model"])
+def test_a_text_that_cannot_be_written_down_is_refused_in_words(option: str) -> None:
+    assert refusal(**{option: "\ud800"}).startswith(f"{option}")
+
+
+@pytest.mark.parametrize(("option", "items"), [("include", ["status"]), ("betas", ["b"]), ("examples", [("a", "b")])])
+def test_a_generator_is_not_used_up_by_being_checked(option: str, items: list[Any]) -> None:
+    made = read({option: (item for item in items)})
+
+    assert list(getattr(made, option)) == items
+
+
 @pytest.mark.parametrize("system", [5, {"type": "text", "text": "Be brief."}, [5]])
 def test_a_system_prompt_that_the_api_would_refuse_for_every_row_is_refused_at_once(system: Any) -> None:
     assert refusal(system=system).startswith("system")

@@ -202,7 +202,7 @@ def test_equal_contents_have_equal_digests_and_others_differ(contents: list[Any]
 
     assert {len(one) for one in made} == {16}
     assert all(
-        (made[a] == made[b]) == (messages(contents[a]) == messages(contents[b]))
+        (made[a] == made[b]) == (json.dumps(messages(contents[a])) == json.dumps(messages(contents[b])))
         for a in range(len(contents))
         for b in range(len(contents))
     )

@@ -41,7 +41,7 @@ class Peer:
     """The client, seen from the server."""
 
     sock: socket.socket
-    calls: list[Call]
+    calls: list[Call] = field(repr=False)
     ended: threading.Event
     _held: bytes = b""
 
@@ -99,7 +99,7 @@ class Wire:
     """`with Wire(serve) as wire:` calls `serve(peer)` for each connection, again and again until it is closed."""
 
     serve: Callable[[Peer], object]
-    calls: list[Call] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list, repr=False)  # they hold keys
     url: str = ""
     _sock: socket.socket = field(default_factory=socket.socket)
     _ended: threading.Event = field(default_factory=threading.Event)

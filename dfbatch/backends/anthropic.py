@@ -107,7 +107,7 @@ class Anthropic:
         import httpx
 
         with contextlib.suppress(httpx.HTTPError, msgspec.MsgspecError):
-            told = httpx.get(f"{self.base_url}/_emulator/health", trust_env=False, timeout=2.0)
+            told = httpx.get(f"{self.base_url}/_emulator/health", trust_env=False, timeout=2.0, verify=self._tls())
             health = msgspec.json.decode(told.content, type=_Health)
             self._emulated = health.engine
             return f"{health.engine} {health.model_digest} {health.seed}"

@@ -50,6 +50,12 @@ def translated(url: str, *, all_sent: Callable[[], bool] | None = None) -> Itera
                 "the server may have accepted it",
                 hint="it is not sent again by itself: that could be paid twice",
             ) from error
+        if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol):
+            raise ApiError(
+                f"this request cannot be made: {what}",
+                "nothing was accepted",
+                hint="check base_url (it begins with https://) and betas",
+            ) from error
         raise Unreachable(
             f"cannot reach the API: {what}",
             "nothing was accepted",

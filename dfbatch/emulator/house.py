@@ -65,7 +65,7 @@ class House:
         pace = Pace(Law.parse(options.law), options.lanes, options.speed, options.seed)
         self.life = Life(self.store, self.folder, self.clock, pace=pace, instant=engine.instant)
         self.faults = Faults(options.faults, seed=options.seed)
-        self.keys = Keys(options.keys)
+        self.keys = Keys(options.keys, lenient=options.seed_id is not None)
         self.limits = Limits(options.tier, self.clock)
         self.cache = PromptCache(seed=options.seed, hit_rate=options.cache_hit)
         self.billing = Billing(self.store, self.folder)

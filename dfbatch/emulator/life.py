@@ -103,6 +103,10 @@ class Life:
                 raise not_found(f"Message Batch with id {batch_id} not found.")
             return self._settled(batch)
 
+    def knows(self, batch_id: str) -> bool:
+        """Whether there ever was such a batch, in whatever workspace."""
+        return self._store.find(batch_id) is not None
+
     def page(self, workspace: str, *, before: str | None, after: str | None, limit: int) -> tuple[list[Batch], bool]:
         """Newest first, and whether there is more in the direction asked."""
         with self._change:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import logging
 import os
 import sqlite3
 import threading
@@ -29,6 +30,8 @@ from dfbatch.ledger.records import BatchRecord, ChunkRecord, RunRecord, Spec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+log = logging.getLogger("dfbatch")
+
 ROW = np.dtype([("request", "<i8"), ("content", "S16"), ("why", "u1")])  # one line of a run's rows file
 
 _PATIENCE = 120.0  # seconds to wait for another process's transaction
@@ -47,7 +50,8 @@ def home() -> Path:
 class Ledger:
     """One folder's memory of runs; any number of processes may have it open.
 
-    >>> Ledger(home()).runs()  # doctest: +SKIP
+    >>> import tempfile
+    >>> Ledger(Path(tempfile.mkdtemp())).runs()
     []
     """
 
@@ -131,9 +135,12 @@ class Ledger:
             return True
 
     def run(self, run_id: str) -> RunRecord:
-        """A run by its id, or by the beginning of it."""
+        """A run by its id, by the beginning of it, or the newest of that name."""
         found = self._all("SELECT * FROM runs WHERE id = ?", run_id) or self._all(
             "SELECT * FROM runs WHERE substr(id, 1, length(?1)) = ?1 AND length(?1) >= 4", run_id
+        )
+        found = found or self._all(
+            "SELECT * FROM runs WHERE name = ? ORDER BY created DESC, rowid DESC LIMIT 1", run_id
         )
         if len(found) != 1:
             recent = ", ".join(record.id for record in self.runs()[:5]) or "none"
@@ -144,7 +151,13 @@ class Ledger:
 
     def runs(self) -> list[RunRecord]:
         """All runs, newest first."""
-        return [_run(row) for row in self._all("SELECT * FROM runs ORDER BY created DESC, rowid DESC")]
+        rows = self._all("SELECT * FROM runs ORDER BY created DESC, rowid DESC")
+        return [record for record in map(_readable, rows) if record is not None]
+
+    def standing(self, run_id: str) -> tuple[str, str]:
+        """The status of a run, and the one line that matters now."""
+        found = self._all("SELECT status, message FROM runs WHERE id = ?", run_id)
+        return (found[0]["status"], found[0]["message"]) if found else ("forgotten", "")
 
     def say(self, run_id: str, status: str, message: str = "") -> None:
         """Note where a run stands."""
@@ -161,17 +174,15 @@ class Ledger:
         return float(rows[0]["at"])
 
     def forget(self, run_id: str) -> list[str]:
-        """Remove a run and the chunks that no other run draws on; returns those chunks' ids, for their files."""
+        """Remove a run, and the chunks that no run draws on any more; returns those chunks' ids, for their files."""
         with self.transaction():
             self._link.execute("DELETE FROM written WHERE run = ?", (run_id,))
             self._link.execute("DELETE FROM uses WHERE run = ?", (run_id,))
-            own = self._all("SELECT id FROM chunks WHERE run = ? AND id NOT IN (SELECT chunk FROM uses)", run_id)
-            gone = [row["id"] for row in own]
+            self._link.execute("DELETE FROM runs WHERE id = ?", (run_id,))
+            gone = [row["id"] for row in self._all("SELECT id FROM chunks WHERE id NOT IN (SELECT chunk FROM uses)")]
             for chunk in gone:
                 self._link.execute("DELETE FROM batches WHERE chunk = ?", (chunk,))
                 self._link.execute("DELETE FROM chunks WHERE id = ?", (chunk,))
-            if not self._all("SELECT 1 FROM chunks WHERE run = ?", run_id):
-                self._link.execute("DELETE FROM runs WHERE id = ?", (run_id,))
             return gone
 
     # ---------------------------------------------------------------- chunks
@@ -270,6 +281,15 @@ def _run(row: sqlite3.Row) -> RunRecord:
     values = {name: row[name] for name in RunRecord.__slots__}
     spec = msgspec.json.decode(values["spec"], type=Spec)
     return RunRecord(**values | {"spec": spec, "spends": bool(values["spends"])})
+
+
+def _readable(row: sqlite3.Row) -> RunRecord | None:
+    """A run's record; None for one that this version cannot read, which must not hide the others."""
+    try:
+        return _run(row)
+    except msgspec.MsgspecError as error:
+        log.warning("the record of run %s cannot be read: %s", row["id"], error)
+        return None
 
 
 def _chunk(row: sqlite3.Row) -> ChunkRecord:

@@ -7,6 +7,7 @@ loop      send, poll, collect             driver    the waiting thread's side;  
 collect   batches to raw files            reader    raw files to lines;  sheet: lines to columns
 layout    columns and their names         report    a run in words
 join      rows known again                again     asked again by hand;  portable: a run as one file
+using     whose connections stay open
 """
 
 from dfbatch.run.handle import Run

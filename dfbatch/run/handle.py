@@ -37,6 +37,7 @@ from dfbatch.run.again import ask_failed
 from dfbatch.run.driver import STEP, Driver, live
 from dfbatch.run.join import matched
 from dfbatch.run.loop import Work
+from dfbatch.run.portable import export
 from dfbatch.run.report import (
     SEE_FAILURES,
     Row,
@@ -49,6 +50,7 @@ from dfbatch.run.report import (
     tally,
 )
 from dfbatch.run.sheet import Sheet
+from dfbatch.run.spools import remove
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -70,8 +72,13 @@ class Run:
     Attributes are plain and ask nobody: `id`, `name`, `status`, `done`, `counts` (rows by outcome plus `pending`),
     `cost`, `as_of` (seconds since 1970).
 
-    >>> run = df.claude.submit("Topic of: {text}")  # doctest: +SKIP
-    >>> run.result()  # doctest: +SKIP
+    >>> import dfbatch, pandas as pd
+    >>> from dfbatch.testing import answers
+    >>> with answers(lambda params: "sport"):
+    ...     df = dfbatch.batch(pd.DataFrame({"text": ["A goal!"]}), "Topic of: {text}", progress=False)
+    ...     run = dfbatch.last_run()
+    ...     run.status, run.counts
+    ('done', {'succeeded': 1})
     """
 
     def __init__(
@@ -126,14 +133,12 @@ class Run:
     @property
     def status(self) -> str:
         """planned, sending, waiting, collecting, paused, canceling, canceled or done."""
-        if self._driver.running:
-            return self._work.status
-        return self._ledger.run(self.id).status
+        return self._work.status if self._driver.running else self._ledger.standing(self.id)[0]
 
     @property
     def message(self) -> str:
         """The one line that matters now, where there is one."""
-        return self._work.message if self._driver.running else self._ledger.run(self.id).message
+        return self._work.message if self._driver.running else self._ledger.standing(self.id)[1]
 
     @property
     def done(self) -> bool:
@@ -385,14 +390,10 @@ class Run:
         """Remove the run from this machine: prompts, answers and its place in the ledger. Batches are not canceled."""
         if self._driver.running:
             raise RunPaused(f"run {self.id} is under way", hint="cancel it or wait for it first", run=self)
-        from dfbatch.run.spools import remove
-
         remove(self._ledger, self._ledger.forget(self.id))
         shutil.rmtree(self._ledger.run_file(self.id, "rows.npy").parent, ignore_errors=True)
         live.pop(self.id, None)
 
     def export(self, path: str | Path) -> Path:
         """Write the run with prompts and answers to one file; `dfbatch.open(path)` reads it on any machine."""
-        from dfbatch.run.portable import export
-
         return export(self._ledger, self.record, Path(path))

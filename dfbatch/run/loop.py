@@ -27,6 +27,7 @@ from dfbatch.run.clock import Clock, current
 from dfbatch.run.collect import Collector
 from dfbatch.run.ending import first_line
 from dfbatch.run.sending import NETWORK_PAUSE, passing, send, told
+from dfbatch.run.using import in_use
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,9 +78,24 @@ class Work:
         for chunk in self.ledger.chunks(self.record.id):
             if chunk.state == COLLECTED and not collector.has(chunk):
                 collector.judge(chunk)
+        self._load_given_up()
+
+    def _load_given_up(self) -> None:
+        """Say of requests whose answer never came why that is, in any process."""
+        canceled = self.ledger.standing(self.record.id)[0] == "canceled"
+        for chunk in self.ledger.chunks(self.record.id):
+            map_file = self.ledger.chunk_file(chunk.id, "map.npy")
+            if chunk.state == LOST:
+                self.sheet.absent(map_file, "missing", chunk.error)
+            elif canceled and chunk.state == RELEASED and chunk.run == self.record.id:
+                self.sheet.absent(map_file, "canceled", "canceled before it was sent")
 
     async def drive(self) -> None:
         """Carry the run as far as it goes; what stopped it is in `error`, and in the ledger."""
+        async with in_use(self.backend):
+            await self._drive()
+
+    async def _drive(self) -> None:
         self.error = None
         try:
             while True:
@@ -96,7 +112,6 @@ class Work:
             except LedgerError as error:  # a full disk, say: the end is not noted, and who waits is told
                 self.error = self.error or error
             self.lock.release()
-            await self.backend.close()
 
     # ----------------------------------------------------------------- rounds
 
@@ -240,6 +255,7 @@ class Work:
 
     def _lose(self, chunk: ChunkRecord, why: str) -> None:
         self.ledger.move(chunk.id, LOST, error=why)
+        self.sheet.absent(self.ledger.chunk_file(chunk.id, "map.npy"), "missing", why)
         self.error = self.error or BatchLost(
             f"{why}: {chunk.requests:,} requests of run {self.record.id} have no answer",
             "all other answers are kept",

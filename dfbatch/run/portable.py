@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dfbatch.errors import NoSuchRun
+from dfbatch.errors import LedgerError, NoSuchRun
 from dfbatch.ledger import Ledger
-from dfbatch.ledger.files import private_folder, translated
+from dfbatch.ledger.files import private_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dfbatch.ledger.records import RunRecord
 
 _ENDINGS = ("map.npy", "spool", "jsonl", "found.npy")
@@ -22,20 +25,13 @@ def export(ledger: Ledger, record: RunRecord, path: Path) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         small = Ledger(Path(folder))
         chunks = ledger.chunks(record.id)
-        for owner in dict.fromkeys(chunk.run for chunk in chunks):
-            small.begin(
-                ledger.run(owner),
-                [chunk for chunk in chunks if chunk.run == owner],
-                (),
-                unless_changed=small.claims_version(record.shared),
-            )
-        small.begin(record, (), [chunk.id for chunk in chunks], unless_changed=small.claims_version(record.shared))
+        small.begin(record, chunks, (), unless_changed=0)
         for chunk in chunks:
             if batch := ledger.batch(chunk.id):
                 small.accept(batch, chunk.state)
         small.say(record.id, ledger.run(record.id).status)
         small.close()
-        with translated(path), zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
+        with _written(path) as out:
             out.write(Path(folder) / "ledger.sqlite", "ledger.sqlite")
             for file in sorted(ledger.run_file(record.id, "rows.npy").parent.iterdir()):
                 if file.name != "lock":
@@ -48,9 +44,22 @@ def export(ledger: Ledger, record: RunRecord, path: Path) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
+            yield out
+    except OSError as error:
+        raise LedgerError(
+            f"cannot write {path}: {error.strerror or error}", "the run itself is intact", hint="export to another path"
+        ) from error
+
+
 def unpacked(path: Path) -> tuple[Ledger, str]:
     """A ledger of its own for an exported run, and the run's id."""
     folder = private_folder(Path(tempfile.mkdtemp(prefix="dfbatch-")))
+    if not zipfile.is_zipfile(path):
+        raise NoSuchRun(f"{path.name} is not an exported run", hint="run.export(path) writes such files")
     with zipfile.ZipFile(path) as held:
         for name in held.namelist():
             target = (folder / name).resolve()

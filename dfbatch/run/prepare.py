@@ -26,6 +26,7 @@ from dfbatch.run import layout
 from dfbatch.run.claims import Claimed, claim
 from dfbatch.run.rows import BLOCK, Asked, Scratch, ask
 from dfbatch.run.sheet import Sheet
+from dfbatch.run.spools import remove
 
 if TYPE_CHECKING:
     from dfbatch.backends import Backend
@@ -77,6 +78,7 @@ def prepare(
         made = _Made(ledger, backend, options, adapter, compiled, read, answers, common, run_id)
         return made.claimed(asked, table, lock, tuple(gives_way))
     except BaseException:
+        remove(ledger, ledger.forget(run_id))  # where it was claimed already
         lock.release()
         shutil.rmtree(folder, ignore_errors=True)
         raise

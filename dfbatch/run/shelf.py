@@ -88,12 +88,18 @@ def begin(
     return run
 
 
-def open_run(run_id: str, schema: Any = None, backend: Any = None) -> Run:
-    """A run by its id (or a file written by `export`), in any process; `schema` brings Python-level validators back."""
+def open_run(run_id: str | Path, schema: Any = None, backend: Any = None) -> Run:
+    """A run by its id or name (or a file written by `export`), in any process; `schema` brings validators back."""
+    if not isinstance(run_id, str | Path):
+        raise NoSuchRun(f"a run is named by a text, got {run_id!r}", hint="dfbatch.runs() lists them all")
     place = ledger()
-    if Path(run_id).suffix and Path(run_id).is_file():
+    try:
+        record = place.run(str(run_id))
+    except NoSuchRun:
+        if not Path(run_id).is_file():
+            raise
         place, run_id = unpacked(Path(run_id))
-    record = place.run(run_id)
+        record = place.run(run_id)
     if (known := _known.get((place.folder, record.id))) is not None and schema is None and backend is None:
         return known
     spec = record.spec

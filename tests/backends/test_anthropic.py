@@ -91,7 +91,8 @@ def test_base_urls_may_have_a_path_and_a_last_slash(prefix: str, ask: Ask, small
 
 
 @pytest.mark.parametrize(
-    "url", ["api.anthropic.com", "ftp://api.anthropic.com", "http://", "http://[::1", "http://h:x", "https://h/?a=1", " "]
+    "url",
+    ["api.anthropic.com", "ftp://api.anthropic.com", "http://", "http://[::1", "http://h:x", "https://h/?a=1", " "],
 )
 def test_an_address_that_cannot_be_asked_is_refused_at_once(url: str) -> None:
     with pytest.raises(OptionError) as caught:
@@ -276,9 +277,7 @@ def test_certificates_that_cannot_be_read_are_our_error(
     assert str(caught.value).endswith("\nnothing was sent\nHint: check SSL_CERT_FILE and SSL_CERT_DIR")
 
 
-def test_no_proxy_stands_between_us_and_an_address_it_must_not_see(
-    ask: Ask, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_proxy_stands_between_us_and_an_address_it_must_not_see(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     with Wire(saying(200, PAGE)) as proxy, Wire(saying(200, PAGE)) as wire:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         ask(Anthropic(api_key="k", base_url=wire.url), lambda backend: backend.probe())

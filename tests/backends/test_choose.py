@@ -46,7 +46,7 @@ def test_any_other_word_is_refused_with_the_four_that_work(named: object) -> Non
         choose(named)
 
     assert str(caught.value) == (
-        f"backend={named!r}\nHint: \"anthropic\", \"local\", dfbatch.Anthropic(…) or dfbatch.Local(…)"
+        f'backend={named!r}\nHint: "anthropic", "local", dfbatch.Anthropic(…) or dfbatch.Local(…)'
     )
 
 

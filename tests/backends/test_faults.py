@@ -261,9 +261,7 @@ def test_a_spend_limit_says_that_waiting_does_not_help() -> None:
         (529, ApiError, "this may pass: try again in a while"),
     ],
 )
-def test_every_refusal_carries_its_request_id_and_says_what_to_do(
-    status: int, kind: type[ApiError], hint: str
-) -> None:
+def test_every_refusal_carries_its_request_id_and_says_what_to_do(status: int, kind: type[ApiError], hint: str) -> None:
     body = {"type": "error", "error": {"type": "some_error", "message": "no."}}
     with pytest.raises(kind) as caught:
         check(httpx.Response(status, json=body, headers={"request-id": "req_1"}))
@@ -280,7 +278,7 @@ def test_every_refusal_carries_its_request_id_and_says_what_to_do(
         (b"upstream\n connect error", "text/plain", "upstream connect error"),
         (b"", "text/plain", "Bad Gateway"),
         (b'{"error": "plain"}', "application/json", '{"error": "plain"}'),
-        (b'[1, 2]', "application/json", "[1, 2]"),
+        (b"[1, 2]", "application/json", "[1, 2]"),
         (b"\xff\xfe\x00", "application/json", "\ufffd\ufffd\x00"),
     ],
 )
@@ -293,7 +291,12 @@ def test_answers_of_others_are_shown_in_one_line(content: bytes, kind: str, said
 
 def test_nothing_but_our_errors_comes_through_the_border(small: Body, ask: Ask) -> None:
     """Answers that no API gives: rubbish, endless headers, a status that is none, a body cut short."""
-    for rubbish in (b"\x00\x01\r\n\r\n", b"HTTP/1.1 99 What\r\n\r\n", b"HTTP/9.9 200 OK\r\n\r\n", b"X: " + b"y" * 200_000):
+    for rubbish in (
+        b"\x00\x01\r\n\r\n",
+        b"HTTP/1.1 99 What\r\n\r\n",
+        b"HTTP/9.9 200 OK\r\n\r\n",
+        b"X: " + b"y" * 200_000,
+    ):
 
         def serve(peer: Peer, said: bytes = rubbish) -> None:
             if peer.call():

@@ -228,9 +228,7 @@ def test_missing_weights_are_named_and_nothing_else_answers(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("package", "engine"), [("starlette", "sample"), ("xllamacpp", "smollm2")])
-def test_missing_packages_are_named(
-    package: str, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_packages_are_named(package: str, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ModelMissing) as caught:
         Local(engine).ready(tmp_path)

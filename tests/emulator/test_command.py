@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 COMMAND = [sys.executable, "-m", "dfbatch.emulator"]
 
 
+def still_missing(path: Path, process: subprocess.Popen[Any]) -> bool:
+    """Waits, a little at a time, until the file is there (False) or the process has ended (True)."""
+    while not path.exists():
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.02)
+            return True
+    return False
+
+
 @contextmanager
 def emulator(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], Any]]:
     """The command running, and what its ready file says."""
@@ -28,8 +37,7 @@ def emulator(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str
     command = [*COMMAND, "--port", "0", "--engine", "sample", "--ready-file", str(ready), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
-            while not ready.exists():
-                assert process.poll() is None, process.communicate()
+            assert still_missing(ready, process) is False, process.communicate()
             yield process, json.loads(ready.read_text())
         finally:
             process.kill()
@@ -63,11 +71,13 @@ def test_it_stops_at_ctrl_c(tmp_path: Path) -> None:
 
 
 def test_it_goes_when_the_process_it_was_started_for_goes(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, text=True) as owner:
-        with emulator(tmp_path, "--exit-with-parent", str(owner.pid)) as (process, _facts):
-            assert process.poll() is None
-            owner.communicate("\n")
-            process.communicate(timeout=10)
+    with (
+        subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, text=True) as owner,
+        emulator(tmp_path, "--exit-with-parent", str(owner.pid)) as (process, _facts),
+    ):
+        assert process.poll() is None
+        owner.communicate("\n")
+        process.communicate(timeout=10)
 
     assert process.returncode == 0
 
@@ -76,17 +86,16 @@ def test_it_goes_when_its_own_parent_is_killed(tmp_path: Path) -> None:
     ready = tmp_path / "ready.json"
     script = (
         "import os, subprocess, sys, time\n"
-        f"subprocess.Popen([*{COMMAND!r}, '--port', '0', '--engine', 'sample', '--quiet', '--ready-file', {str(ready)!r},"
+        f"subprocess.Popen([*{COMMAND!r}, '--port', '0', '--engine', 'sample', '--ready-file', {str(ready)!r},"
         " '--exit-with-parent', str(os.getpid())])\n"
         "sys.stdin.read()\n"
     )
-    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE) as parent:
-        while not ready.exists():
-            assert parent.poll() is None
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert still_missing(ready, parent) is False
         url = json.loads(ready.read_text())["url"]
         parent.kill()
-    while ready.exists():
-        pass
+        assert parent.stdout is not None
+        parent.stdout.read()  # ends when the emulator, which holds the other end, has gone
 
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url}/_emulator/health")

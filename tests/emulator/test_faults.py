@@ -200,9 +200,11 @@ def test_a_truncated_download_ends_in_the_middle_of_a_line(serve: Serve) -> None
     api.ended(batch["id"])
     got: list[bytes] = []
 
-    with api.http.stream("GET", f"{ROUTE}/{batch['id']}/results") as reply:
-        with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
-            got.extend(reply.iter_raw())
+    with (
+        api.http.stream("GET", f"{ROUTE}/{batch['id']}/results") as reply,
+        pytest.raises(httpx.RemoteProtocolError, match="incomplete"),
+    ):
+        got.extend(reply.iter_raw())
     whole = api.http.get(f"{ROUTE}/{batch['id']}/results").content
 
     assert reply.status_code == 200

@@ -59,14 +59,14 @@ def test_keys_of_one_workspace_see_the_same_batches_and_others_are_refused(serve
     path = f"{ROUTE}/{batch['id']}"
 
     seen = {key: api.http.get(path, headers={"x-api-key": key}).status_code for key in ("key-b", "key-c", "key-d")}
-    bearer = api.http.get(path, headers={"x-api-key": "", "authorization": "Bearer key-d"})
+
+    refused = api.http.get(path, headers={"x-api-key": "key-d"})
+    del api.http.headers["x-api-key"]
+    bearer = api.http.get(path, headers={"authorization": "Bearer key-d"})
 
     assert seen == {"key-b": 200, "key-c": 404, "key-d": 401}
-    assert refusal(api.http.get(path, headers={"x-api-key": "key-d"}))[2] == "invalid x-api-key"
-    assert (bearer.status_code, refusal(bearer)[2]) == (
-        401,
-        "x-api-key header is required",
-    ) or bearer.status_code == 401
+    assert refusal(refused)[::2] == (401, "invalid x-api-key")
+    assert refusal(bearer)[::2] == (401, "Invalid bearer token")
 
 
 def test_a_rejected_upload_gets_to_read_why(api: Api) -> None:

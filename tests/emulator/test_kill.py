@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
 import threading
-import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -32,11 +33,13 @@ def create(url: str, name: str) -> str | None:
     return str(reply.json()["id"])
 
 
-def ended(url: str, batch_id: str) -> Any:
+def ended(process: subprocess.Popen[str], url: str, batch_id: str) -> Any:
     while True:
         batch = httpx.get(f"{url}{ROUTE}/{batch_id}", headers=HEADERS).json()
         if batch["processing_status"] == "ended":
             return batch
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.02)
 
 
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.full), pytest.param(3, marks=pytest.mark.full)])
@@ -44,15 +47,16 @@ def test_a_killed_emulator_loses_no_accepted_batch(tmp_path: Path, seed: int) ->
     rng = random.Random(seed)
     accepted: list[str] = []
     options = ("--data", str(tmp_path / "data"), "--law", "0", "--tier", "none", "--quiet")
-    for turn in range(5):
+    for turn in range(3):
         with emulator(tmp_path, *options) as (process, facts):
-            timer = threading.Timer(rng.uniform(0.01, 0.25), process.kill)
-            timer.start()
-            for row in range(20):
+            timer = threading.Timer(rng.uniform(0.0, 0.3), process.kill)
+            for row in range(50):
                 batch_id = create(facts["url"], f"t{turn}-{row}")
                 if batch_id is None:
                     break
                 accepted.append(batch_id)
+                if not row:
+                    timer.start()
             timer.join()
             process.wait()
         (tmp_path / "ready.json").unlink(missing_ok=True)
@@ -60,17 +64,17 @@ def test_a_killed_emulator_loses_no_accepted_batch(tmp_path: Path, seed: int) ->
         listed = httpx.get(f"{facts['url']}{ROUTE}?limit=1000", headers=HEADERS).json()["data"]
         seen = {}
         for batch_id in accepted:
-            batch = ended(facts["url"], batch_id)
+            batch = ended(process, facts["url"], batch_id)
             lines = httpx.get(f"{facts['url']}{ROUTE}/{batch_id}/results", headers=HEADERS).content.split(b"\n")
             seen[batch_id] = (
                 batch["request_counts"]["succeeded"],
                 len({json.loads(line)["custom_id"] for line in lines[:-1]}),
             )
         for batch in listed:
-            ended(facts["url"], batch["id"])
+            ended(process, facts["url"], batch["id"])
         usage = httpx.get(f"{facts['url']}/_emulator/usage").json()
 
-    assert len(accepted) >= 1
+    assert len(accepted) >= 3
     assert set(accepted) <= {batch["id"] for batch in listed}
     assert set(seen.values()) == {(COUNT, COUNT)}
     assert usage["requests"] == COUNT * len(listed)
@@ -80,23 +84,23 @@ def test_a_killed_emulator_loses_no_accepted_batch(tmp_path: Path, seed: int) ->
 def test_answering_goes_on_after_the_last_whole_line(tmp_path: Path) -> None:
     options = ("--data", str(tmp_path / "data"), "--law", "0", "--tier", "none", "--quiet")
     with emulator(tmp_path, *options) as (process, facts):
-        requests = [{"custom_id": f"r{row}", "params": ask(f"text {row}")} for row in range(20_000)]
+        requests = [{"custom_id": f"r{row}", "params": ask(f"text {row}")} for row in range(8_000)]
         reply = httpx.post(facts["url"] + ROUTE, json={"requests": requests}, headers=HEADERS, timeout=60)
         batch_id = reply.json()["id"]
         part = tmp_path / "data" / "batches" / batch_id / "lines.part"
-        limit = time.monotonic() + 30
-        while (not part.exists() or part.stat().st_size < 500_000) and time.monotonic() < limit:
-            pass
+        while not part.exists() or part.stat().st_size < 500_000:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.002)
         process.kill()
         process.wait()
     (tmp_path / "ready.json").unlink()
     half = part.read_bytes()
     with part.open("ab") as out:
         out.write(b'{"custom_id":"torn')
-    with emulator(tmp_path, *options) as (_process, facts):
-        batch = ended(facts["url"], batch_id)
+    with emulator(tmp_path, *options) as (process, facts):
+        batch = ended(process, facts["url"], batch_id)
         whole = httpx.get(f"{facts['url']}{ROUTE}/{batch_id}/results", headers=HEADERS, timeout=60).content
 
-    assert batch["request_counts"]["succeeded"] == 20_000
-    assert len({json.loads(line)["custom_id"] for line in whole.split(b"\n")[:-1]}) == 20_000
+    assert batch["request_counts"]["succeeded"] == 8_000
+    assert len({json.loads(line)["custom_id"] for line in whole.split(b"\n")[:-1]}) == 8_000
     assert whole.startswith(half[: half.rfind(b"\n") + 1][:400_000])

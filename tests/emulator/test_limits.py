@@ -72,7 +72,7 @@ def test_no_tier_has_no_limits() -> None:
 
 
 def test_an_unknown_tier_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="unknown tier 'gold'. Known are none, start, build, scale"):
+    with pytest.raises(ValueError, match=r"unknown tier 'gold'. Known are none, start, build, scale"):
         Limits("gold", Clock(lambda: 0.0))
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -172,4 +172,4 @@ def test_prices_follow_the_rules_of_caching(model: Any) -> None:
         assert math.isclose(price.write_1h, 2 * price.input)
         assert math.isclose(price.output, 5 * price.input)
         assert price.read <= price.input / 10 + 1e-9
-    assert model.created is None or datetime.date.fromisoformat(model.created)
+    assert model.created is None or dt.date.fromisoformat(model.created) is not None

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 jsonschema: Any = importlib.import_module("jsonschema")
+# jsonschema's own check of times knows no zone, which RFC 3339 demands
+JUDGED = sorted(schemas.FORMATS & set(jsonschema.FormatChecker().checkers) - {"time"})
 
 
 def answer(api: Api, **more: Any) -> Any:
@@ -141,7 +143,7 @@ def test_citations_of_content_point_at_its_blocks(api: Api) -> None:
     (location,) = cited(api, {"type": "document", "source": source, **CITED})
 
     assert location["type"] == "content_block_location"
-    assert source["content"][location["start_block_index"]]["text"] == location["cited_text"]  # type: ignore[index]
+    assert source["content"][location["start_block_index"]]["text"] == location["cited_text"]
 
 
 def test_citations_of_a_search_result_name_its_source(api: Api) -> None:
@@ -199,7 +201,7 @@ def test_made_up_values_fit_any_schema_of_the_subset(schema: dict[str, Any], see
     value = maker(whole)(Draw(seed * 8))
 
     assert schemas.problem(whole, "schema") == ""
-    jsonschema.validate(value, whole, format_checker=jsonschema.FormatChecker())
+    jsonschema.validate(value, whole, format_checker=jsonschema.FormatChecker(JUDGED))
 
 
 @pytest.mark.parametrize(
@@ -232,5 +234,5 @@ def test_a_pattern_no_string_fits_is_an_errored_line(api: Api) -> None:
 def test_choices_do_not_depend_on_the_random_module() -> None:
     draw = Draw(b"seed" * 8)
 
-    assert [draw.below(1000) for _ in range(40)][-6:] == []
+    assert [draw.below(1000) for _ in range(40)][-6:] == [499, 783, 926, 747, 61, 920]
     assert 0 < draw.share() < 1

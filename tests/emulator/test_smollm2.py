@@ -115,7 +115,7 @@ def test_missing_weights_name_the_way_to_get_them(tmp_path: Path, monkeypatch: p
 
     with pytest.raises(FileNotFoundError, match="dfbatch fetch-model"):
         open_engine("smollm2")
-    with pytest.raises(FileNotFoundError, match="none.gguf"):
+    with pytest.raises(FileNotFoundError, match=r"none\.gguf"):
         open_engine(tmp_path / "none.gguf")
 
 

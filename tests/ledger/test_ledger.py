@@ -6,7 +6,7 @@ import sqlite3
 import stat
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -71,9 +71,7 @@ def test_a_run_that_is_not_there_is_named_with_the_newest_that_are(ledger: Ledge
         with pytest.raises(NoSuchRun) as caught:
             ledger.run(wrong)
         assert str(caught.value) == (
-            f"no run {wrong!r} in the ledger\n"
-            "newest runs: aaaa2222, aaaa1111\n"
-            "Hint: dfbatch.runs() lists them all"
+            f"no run {wrong!r} in the ledger\nnewest runs: aaaa2222, aaaa1111\nHint: dfbatch.runs() lists them all"
         )
 
 
@@ -83,16 +81,20 @@ def test_claims_are_refused_where_others_came_since_they_were_read(ledger: Ledge
 
     assert not ledger.begin(run_record("bbbb1111"), [chunk_record("bbbb1111")], (), unless_changed=seen)
     assert [run.id for run in ledger.runs()] == ["aaaa1111"]
-    assert ledger.begin(
-        run_record("bbbb1111"), (), ["aaaa1111-0"], unless_changed=ledger.claims_version("s1")
-    )
+    assert ledger.begin(run_record("bbbb1111"), (), ["aaaa1111-0"], unless_changed=ledger.claims_version("s1"))
     assert [chunk.id for chunk in ledger.chunks("bbbb1111")] == ["aaaa1111-0"]
 
 
 def test_a_transaction_that_fails_leaves_nothing(ledger: Ledger) -> None:
-    with pytest.raises(ZeroDivisionError), ledger.transaction():
-        ledger._insert("written", {"run": "x", "name": "n", "kind": b"", "at": 1.0})
-        raise ZeroDivisionError
+    row: dict[str, Any] = {"run": "x", "name": "n", "kind": b"", "at": 1.0}
+
+    def write_twice() -> None:
+        with ledger.transaction():
+            ledger._insert("written", row)
+            ledger._insert("written", row)
+
+    with pytest.raises(sqlite3.IntegrityError):
+        write_twice()
 
     assert ledger._all("SELECT * FROM written") == []
     ledger.begin(run_record(), (), (), unless_changed=0)
@@ -161,7 +163,8 @@ def test_forgetting_a_run_spares_chunks_that_another_draws_on(ledger: Ledger) ->
     assert ledger.forget("aaaa1111") == ["aaaa1111-0"]
     assert [chunk.id for chunk in ledger.chunks("bbbb1111")] == ["aaaa1111-1"]
     assert ledger.writers("answer") == []
-    assert ledger.forget("bbbb1111") == []
+    assert ledger.forget("bbbb1111") == ["aaaa1111-1"]
+    assert (ledger.runs(), ledger.claims("s1")) == ([], [])
 
 
 def test_who_wrote_a_column_is_known_newest_first(ledger: Ledger) -> None:

@@ -145,9 +145,9 @@ def watch(home: str, steps: Iterable[int], die_at: int | None) -> None:
             step()
 
     def heard(event: str, args: Sequence[Any]) -> None:
-        if event == "open" and str(args[0]).startswith(home) and args[2] & (os.O_WRONLY | os.O_RDWR):
-            step()
-        elif event in EVENTS:
+        if (
+            event == "open" and str(args[0]).startswith(home) and args[2] & (os.O_WRONLY | os.O_RDWR)
+        ) or event in EVENTS:
             step()
 
     def connected(*args: Any, **settings: Any) -> sqlite3.Connection:

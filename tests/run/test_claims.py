@@ -57,7 +57,13 @@ def test_a_later_run_takes_what_an_earlier_one_paid_for(ask: Asker) -> None:
         {"params": {"stop_sequences": ["."]}},
         {"betas": ("some-beta",)},
         {"prompt": "{text} "},
-        {"prompt": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}, {"role": "user", "content": "{text}"}]},
+        {
+            "prompt": [
+                {"role": "user", "content": "Hi"},
+                {"role": "assistant", "content": "Yes?"},
+                {"role": "user", "content": "{text}"},
+            ]
+        },
         {"examples": [("x", "y")]},
     ],
     ids=str,
@@ -170,7 +176,9 @@ def test_an_emulator_with_another_seed_is_asked_again() -> None:
         assert sum(server.usage()["billed_by_digest"].values()) == 1
 
 
-def test_two_runs_at_once_in_one_process_share_what_is_under_way(ask: Asker, plain: PlainServer, claude: dfbatch.Anthropic) -> None:
+def test_two_runs_at_once_in_one_process_share_what_is_under_way(
+    ask: Asker, plain: PlainServer, claude: dfbatch.Anthropic
+) -> None:
     plain.ending.clear()
     frames = [pl.DataFrame({"text": list(texts)}) for texts in ("abcd", "cdef", "aaff")]
     runs = [frame.claude.submit("{text}", backend=claude, progress=False) for frame in frames]

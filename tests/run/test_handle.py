@@ -6,7 +6,9 @@ import asyncio
 import os
 import re
 import signal
+import sys
 import threading
+import traceback
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -28,7 +30,7 @@ from dfbatch.errors import (
 from .plain_server import PlainServer, succeeded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from dfbatch.run import Run
@@ -50,20 +52,26 @@ def submit(claude: dfbatch.Anthropic) -> Callable[..., Run]:
     return begin
 
 
-def on(gate: Any, act: Callable[[], None]) -> threading.Thread:
-    """Do something when a request arrives at a gate."""
+def stop_pressed(arrived: threading.Event | None = None) -> threading.Thread:
+    """Press the stop button once the main thread waits for a run (and a request has arrived at a gate)."""
+    main = threading.main_thread().ident or 0
 
-    def wait() -> None:
-        assert gate.arrived.wait(PATIENCE)
-        act()
+    def press() -> None:
+        assert arrived is None or arrived.wait(PATIENCE)
+        while not _waits(main):
+            tick.wait(0.005)
+        signal.pthread_kill(main, signal.SIGINT)
 
-    thread = threading.Thread(target=wait)
+    tick = threading.Event()
+    thread = threading.Thread(target=press)
     thread.start()
     return thread
 
 
-def press_stop() -> None:
-    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+def _waits(thread: int) -> bool:
+    frame = sys._current_frames()[thread]
+    names = [one.f_code.co_qualname for one, _ in traceback.walk_stack(frame)]
+    return "Driver.pause" in names and names.index("Driver.pause") <= 4
 
 
 # ---------------------------------------------------------------------- waiting
@@ -160,7 +168,7 @@ def test_the_stop_button_detaches_sends_nothing_further_and_resume_sends_the_res
 ) -> None:
     plain.ending.clear()
     plain.gates["create"].close()
-    pressing = on(plain.gates["create"], press_stop)
+    pressing = stop_pressed(plain.gates["create"].arrived)
     with pytest.raises(dfbatch.Detached) as caught:
         submit(["a", "b", "c", "d", "e"], chunk_size=1)
     pressing.join()
@@ -185,7 +193,7 @@ def test_the_stop_button_detaches_sends_nothing_further_and_resume_sends_the_res
 def test_the_stop_button_is_no_exception_that_anybody_swallows(submit: Any, plain: PlainServer) -> None:
     plain.ending.clear()
     run = submit()
-    pressing = on(plain.gates["retrieve"], press_stop)
+    pressing = stop_pressed()
     with pytest.raises(KeyboardInterrupt) as caught:
         run.wait()
     pressing.join()
@@ -212,10 +220,10 @@ def test_canceling_while_it_runs_keeps_what_is_answered(submit: Any, plain: Plai
     assert run.answers()["error"].to_list()[0] == "canceled before it was processed"
 
 
-def test_canceling_before_all_is_sent_sends_no_more(submit: Any, plain: PlainServer) -> None:
+def test_canceling_before_all_is_sent_sends_no_more(submit: Any, plain: PlainServer, monkeypatch: Any) -> None:
     plain.ending.clear()
     plain.gates["create"].close()
-    pressing = on(plain.gates["create"], press_stop)
+    pressing = stop_pressed(plain.gates["create"].arrived)
     with pytest.raises(dfbatch.Detached) as caught:
         submit(["a", "b", "c", "d"], chunk_size=1)
     pressing.join()
@@ -229,6 +237,8 @@ def test_canceling_before_all_is_sent_sends_no_more(submit: Any, plain: PlainSer
     assert run.counts == {"canceled": 4}
     assert len(plain.batches) in {1, 2}
     assert "canceled before it was sent" in run.answers()["error"].to_list()
+    counts = run.counts
+    assert opened_anew(run.id, monkeypatch).counts == counts
 
 
 def test_canceling_a_run_that_is_done_changes_nothing(submit: Any, plain: PlainServer) -> None:
@@ -313,13 +323,13 @@ def opened_anew(run_id: str, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def test_another_process_has_answers_and_joins_but_no_frame(submit: Any, plain: PlainServer, monkeypatch: Any) -> None:
     mine = submit().wait()
-    answers, joined = mine.answers(), mine.join(pl.DataFrame({"text": ["c", "a"]}))
+    answers, counts, joined = mine.answers(), mine.counts, mine.join(pl.DataFrame({"text": ["c", "a"]}))
     run = opened_anew(mine.id, monkeypatch)
 
     assert run.answers().equals(answers)
     assert run.join(pl.DataFrame({"text": ["c", "a"]})).equals(joined)
     assert run.answers("pandas")["answer"].tolist()[:2] == ANSWERS[:2]
-    assert run.counts == mine.counts
+    assert run.counts == counts
     with pytest.raises(NoFrame) as caught:
         run.result()
     assert str(caught.value) == (
@@ -372,7 +382,12 @@ def test_forgetting_a_run_keeps_what_others_drew_from_it(submit: Any, ledger_hom
     second = submit(["a", "c"]).wait()
     first.forget()
 
+    assert [run.id for run in dfbatch.runs()] == [second.id]
     assert second.result()["answer"].to_list() == ["answer to a", "answer to c"]
+    exported = dfbatch.open(str(second.export(ledger_home / "run.dfbatch")))
+    assert exported.answers()["answer"].to_list() == ["answer to a", "answer to c"]
+    exported._ledger.close()
+    (ledger_home / "run.dfbatch").unlink()
     second.forget()
     assert list((ledger_home / "chunks").iterdir()) == []
     assert dfbatch.runs() == []
@@ -475,15 +490,20 @@ def test_the_repr_is_short_and_asks_nobody(submit: Any, plain: PlainServer) -> N
 
 
 def test_the_key_is_in_no_file_message_or_repr(
-    submit: Any, claude: dfbatch.Anthropic, plain: PlainServer, ledger_home: Path, caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str], tmp_path: Path,
+    submit: Any,
+    claude: dfbatch.Anthropic,
+    plain: PlainServer,
+    ledger_home: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     caplog.set_level("DEBUG")
     run = submit().wait()
     said = "".join(map(str, [claude, run, run.record, run.snapshot(), run.show(0), caplog.text, *capfd.readouterr()]))
     exported = run.export(tmp_path / "run.dfbatch").read_bytes().decode("latin-1")
 
-    assert plain.keys == {"sk-ant-secret-of-this-test"}
+    assert plain.keys == {"sk-ant-secret-of-this-test", ""}  # whoever is asked whether it is an emulator gets no key
     assert "secret-of-this-test" not in said + everything(ledger_home) + exported
 
 

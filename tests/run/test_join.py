@@ -209,7 +209,9 @@ def test_columns_beside_each_other_from_several_cells(new: Any, claude: dfbatch.
     assert plain.asked.total() == 8
 
 
-def test_a_prompt_that_reads_the_whole_row_leaves_its_own_column_out(new: Any, claude: dfbatch.Anthropic, plain: PlainServer) -> None:
+def test_a_prompt_that_reads_the_whole_row_leaves_its_own_column_out(
+    new: Any, claude: dfbatch.Anthropic, plain: PlainServer
+) -> None:
     ask = {"backend": claude, "progress": False, "into": "topic"}
     once = new({"text": TEXTS}).claude.batch("{row}", **ask)
 

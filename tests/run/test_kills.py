@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 
 import dfbatch
-from dfbatch.emulator import Server
 from dfbatch.errors import InDoubt
 
 from .cells import Cells
@@ -84,7 +83,9 @@ def test_killed_between_a_post_and_its_reply_nothing_is_sent_again(
     assert "3 requests were sent, and no answer told whether the API accepted them" in again["text"]
     assert "at most $0.0" in again["text"]
     assert "nothing is sent again by itself" in again["text"]
-    assert "Hint: all other answers are there: run.partial(). To ask these again, and perhaps pay twice:" in again["text"]
+    assert (
+        "Hint: all other answers are there: run.partial(). To ask these again, and perhaps pay twice:" in again["text"]
+    )
     assert len(plain.batches) == 1
 
     frame = pd.DataFrame({"text": TEXTS})

@@ -54,7 +54,8 @@ def told(kind: str, name: str) -> dict[str, Any]:
     return {
         "succeeded": succeeded(f"{name} says é😀"),
         "other": succeeded(f"{name} says something else"),
-        "split": succeeded("") | {"message": {"content": [{"type": "thinking"}, {"type": "text", "text": f"{name} .."}]}},
+        "split": succeeded("")
+        | {"message": {"content": [{"type": "thinking"}, {"type": "text", "text": f"{name} .."}]}},
         "refusal": succeeded(f"{name} no", stop_reason="refusal"),
         "cut": succeeded(f"{name} and", stop_reason="max_tokens"),
         "errored": {"type": "errored", "error": {"type": "error", "error": {"type": "api_error", "message": name}}},
@@ -66,7 +67,13 @@ def told(kind: str, name: str) -> dict[str, Any]:
 
 
 KINDS = ("succeeded", "other", "split", "refusal", "cut", "errored", "expired", "canceled", "deferred", "hollow")
-OUTCOME = dict(zip(KINDS, ["succeeded"] * 3 + ["refused", "truncated", *["errored"], "expired", "canceled"] + ["errored"] * 2, strict=True))
+OUTCOME = dict(
+    zip(
+        KINDS,
+        ["succeeded"] * 3 + ["refused", "truncated", *["errored"], "expired", "canceled"] + ["errored"] * 2,
+        strict=True,
+    )
+)
 
 
 def line(at: int, kind: str) -> bytes:
@@ -79,7 +86,18 @@ strangers = st.sampled_from(
 )
 foreign = st.builds(lambda name: json.dumps({"custom_id": name, "result": succeeded("foreign")}).encode(), strangers)
 junk = st.sampled_from(
-    [b"", b"  ", b"\r", b"null", b"[]", b"{}", b"\xff\xfe", b'{"custom_id":1}', b'{"custom_id":"\\ud800","result":{}}', b"{" * 9]
+    [
+        b"",
+        b"  ",
+        b"\r",
+        b"null",
+        b"[]",
+        b"{}",
+        b"\xff\xfe",
+        b'{"custom_id":1}',
+        b'{"custom_id":"\\ud800","result":{}}',
+        b"{" * 9,
+    ]
 )
 pair = st.builds(lambda one, two: one + two, own, own)  # two objects on one line: neither counts
 piece = st.one_of(own, own, own, foreign, junk, pair)
@@ -126,7 +144,10 @@ def laid(sheet: Sheet) -> list[tuple[str, Any, Any]]:
 @given(parts=st.lists(piece, max_size=14), crlf=st.booleans(), torn=st.integers(0, 200))
 @example(parts=[line(0, "succeeded") + line(1, "succeeded"), b"", line(2, "other")], crlf=False, torn=0)
 def test_every_row_gets_its_own_answer_or_a_missing_value_with_a_status(
-    ledger: Ledger, parts: list[bytes], crlf: bool, torn: int  # noqa: FBT001 - drawn
+    ledger: Ledger,
+    parts: list[bytes],
+    crlf: bool,
+    torn: int,  # noqa: FBT001 - drawn
 ) -> None:
     end = b"\r\n" if crlf else b"\n"
     raw = b"".join(part + end for part in parts)
