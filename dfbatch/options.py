@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
@@ -105,6 +106,12 @@ class Options:
             if name in self.params:
                 hint = "the prompt makes the messages" if name == "messages" else f"say {name}=… beside the prompt"
                 raise OptionError(f"params has {name!r}, which has a place of its own", hint=hint)
+        try:
+            json.dumps(dict(self.params), allow_nan=False, default=str)
+        except ValueError as error:
+            raise OptionError(
+                f"params holds a number that JSON cannot hold: {error}", hint="replace nan and infinity"
+            ) from error
         if "stream" in self.params:
             raise OptionError("params has 'stream': a batch has no stream", hint="leave it out")
         if "betas" in self.params:

@@ -10,7 +10,7 @@ import weakref
 from typing import TYPE_CHECKING, Final
 
 from dfbatch.errors import DiskFull, RunError, RunPaused
-from dfbatch.ledger.records import COLLECTED, ENDED, PLANNED, RELEASED, SUBMITTED, SUBMITTING
+from dfbatch.ledger.records import COLLECTED, ENDED, LOST, PLANNED, RELEASED, SUBMITTED
 from dfbatch.run import thread
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Driver:
             thread.call(work.wake)
             return
         work.sending, work.canceling = sending, canceling
-        if any(chunk.state in (PLANNED, SUBMITTING, SUBMITTED, ENDED) for chunk in self._chunks()):
+        if any(chunk.state not in (COLLECTED, LOST) for chunk in work.ledger.chunks(self._id)):
             work.backend.ready(work.ledger.folder)
         if run := self._run():
             live[self._id] = run  # kept while it is under way, whoever forgets it

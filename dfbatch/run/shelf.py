@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import weakref
 from pathlib import Path
@@ -21,7 +22,7 @@ from dfbatch.run.report import runs_html
 if TYPE_CHECKING:
     from dfbatch.options import Options
 
-_ledgers: Final[dict[Path, Ledger]] = {}
+_ledgers: Final[dict[tuple[int, Path], Ledger]] = {}  # a forked child opens its own
 _known: Final[weakref.WeakValueDictionary[tuple[Path, str], Run]] = weakref.WeakValueDictionary()
 _latest: Final[list[Run]] = []  # the last one begun here keeps its frame
 
@@ -46,10 +47,10 @@ def _line(run: Run) -> str:
 
 def ledger() -> Ledger:
     """The ledger of this process's `DFBATCH_HOME`."""
-    folder = home()
-    if folder not in _ledgers:
-        _ledgers[folder] = Ledger(folder)
-    return _ledgers[folder]
+    place = os.getpid(), home()
+    if place not in _ledgers:
+        _ledgers[place] = Ledger(place[1])
+    return _ledgers[place]
 
 
 def close_ledgers() -> None:

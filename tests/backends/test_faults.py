@@ -45,7 +45,23 @@ def create(url: str, body: Body, ask: Ask) -> Any:
     return ask(Anthropic(api_key="k", base_url=url), lambda backend: backend.submit(body, ()))
 
 
-@pytest.mark.parametrize("kind", every(httpx.HTTPError))
+NEVER_SENT = (httpx.LocalProtocolError, httpx.UnsupportedProtocol)  # ours to mend: waiting would not help
+
+
+@pytest.mark.parametrize("kind", NEVER_SENT)
+def test_a_request_that_cannot_be_made_is_no_matter_of_the_network(kind: type[Exception]) -> None:
+    with pytest.raises(ApiError) as caught, translated("http://127.0.0.1:1", all_sent=lambda: False):
+        raise made(kind)
+
+    assert str(caught.value) == (
+        f"this request cannot be made: {kind.__name__} at http://127.0.0.1:1: said\n"
+        "nothing was accepted\n"
+        "Hint: check base_url (it begins with https://) and betas"
+    )
+    assert not isinstance(caught.value, Unreachable)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in every(httpx.HTTPError) if kind not in NEVER_SENT])
 def test_before_the_last_byte_every_error_of_httpx_means_that_nothing_was_accepted(kind: type[Exception]) -> None:
     with pytest.raises(Unreachable) as caught, translated("http://127.0.0.1:1", all_sent=lambda: False):
         raise made(kind)

@@ -119,7 +119,7 @@ def live(cell: dict[str, Any], out: Path) -> None:
         out.with_suffix(".part").write_text(json.dumps(told))
         out.with_suffix(".part").replace(out)
         leave(cell)
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever it is, the forked process ends here
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
@@ -151,7 +151,7 @@ def watch(home: str, steps: Iterable[int], die_at: int | None) -> None:
             step()
 
     def connected(*args: Any, **settings: Any) -> sqlite3.Connection:
-        link = connect(*args, **settings)
+        link: sqlite3.Connection = connect(*args, **settings)
         link.set_trace_callback(traced)
         return link
 

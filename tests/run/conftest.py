@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
-import os
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -22,7 +23,6 @@ from .plain_server import PlainServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 PACE = 0.1
 OF_LOOPS = ("dfbatch-io", "asyncio_")  # the I/O thread, and the pool in which it reads files
@@ -88,11 +88,7 @@ def nothing_left(ledger_home: Path) -> Iterator[None]:
 def _sockets() -> set[str]:
     """The sockets of this process by inode."""
     found = set()
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            target = os.readlink(f"/proc/self/fd/{name}")
-        except OSError:
-            continue
-        if target.startswith("socket:"):
-            found.add(target)
-    return found
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the folder's own handle is gone by now
+            found.add(str(link.readlink()))
+    return {name for name in found if name.startswith("socket:")}

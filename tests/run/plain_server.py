@@ -59,6 +59,11 @@ def succeeded(text: str, model: str = "claude-haiku-4-5", **more: Any) -> dict[s
     return {"type": "succeeded", "message": message | more}
 
 
+def always(result: Any) -> Callable[[dict[str, Any]], Any]:
+    """The same result for every request."""
+    return lambda _: result
+
+
 def digest(params: dict[str, Any]) -> str:
     """Equal requests are equal here, whatever their custom_id."""
     return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()
@@ -169,7 +174,7 @@ def _rfc3339(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def _handler(server: PlainServer) -> type[BaseHTTPRequestHandler]:
+def _handler(server: PlainServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - one class, routes in a row
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 

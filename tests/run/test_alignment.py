@@ -21,6 +21,8 @@ from dfbatch.errors import RowsFailedWarning
 if TYPE_CHECKING:
     from .plain_server import PlainServer
 
+Polars: Any = pl.DataFrame  # its `claude` is unknown to type checkers
+
 New = "Callable[[dict[str, Any]], Any]"
 TEXTS = ["a", "b", "a", "", "ü", "😀" * 3, "line\nbreak", '{"json": 1}', "\u2028", "NaN", "None", " a ", "a\0b", "\x85"]
 
@@ -53,7 +55,7 @@ def test_any_texts_in_any_chunks_and_shuffles(
     plain: PlainServer, claude: dfbatch.Anthropic, texts: list[str | None], size: int, seed: int
 ) -> None:
     plain.lines = lambda lines: b"\n".join(random.Random(seed).sample(lines * 2, 2 * len(lines)))
-    frame = pl.DataFrame({"text": texts}, schema={"text": pl.String})
+    frame = Polars({"text": texts}, schema={"text": pl.String})
     run = frame.claude.submit("{text}", backend=claude, progress=False, chunk_size=size, reuse=seed % 2 == 0)
     run.wait()
     out = run.partial()
@@ -118,7 +120,7 @@ def test_cells_that_are_no_texts_ask_the_same_in_both_libraries(
 ) -> None:
     ask = {"prompt": "{cell}", "backend": claude, "progress": False}
     one = pd.DataFrame({"cell": pd.Series(cells, dtype=object)}).claude.batch(**ask)
-    two = pl.DataFrame({"cell": cells}).claude.batch(**ask)
+    two = Polars({"cell": cells}).claude.batch(**ask)
 
     assert column(one, "answer") == column(two, "answer")
     assert max(plain.billed.values()) == 1
@@ -159,7 +161,7 @@ def test_lines_that_a_second_download_brings_complete_the_first(plain: PlainServ
     """No download holds all, together they do; what is shown of each row is its own."""
     downloads = iter(range(99))
     plain.lines = lambda lines: b"\n".join(lines[:2] if next(downloads) == 0 else lines[:0:-1]) + b'\n{"torn'
-    run = pl.DataFrame({"text": ["a", "b", "c"]}).claude.submit("{text}", backend=claude, progress=False)
+    run = Polars({"text": ["a", "b", "c"]}).claude.submit("{text}", backend=claude, progress=False)
 
     assert run.result()["answer"].to_list() == ["answer to a", "answer to b", "answer to c"]
     assert [run.show(row).answer for row in range(3)] == ["answer to a", "answer to b", "answer to c"]
@@ -182,7 +184,7 @@ def test_lines_that_a_second_download_brings_complete_the_first(plain: PlainServ
 def test_what_a_server_does_to_its_lines_changes_no_row(fault: str) -> None:
     with Server(engine=lambda params: "answer to " + str(params["messages"][-1]["content"]), faults=[fault]) as server:
         backend = dfbatch.Anthropic(api_key="k", base_url=server.url)
-        out = pl.DataFrame({"text": TEXTS}).claude.batch("{text}!", backend=backend, progress=False)
+        out = Polars({"text": TEXTS}).claude.batch("{text}!", backend=backend, progress=False)
 
     assert out["answer"].to_list() == [f"answer to {text}!" for text in TEXTS]
 
@@ -190,7 +192,7 @@ def test_what_a_server_does_to_its_lines_changes_no_row(fault: str) -> None:
 def test_unknown_result_types_are_errors_that_name_them(emulator: Server, local: dfbatch.Anthropic) -> None:
     emulator.house.faults.arm(["unknown_type:every=1"])
     with pytest.warns(RowsFailedWarning):
-        out = pl.DataFrame({"text": ["a"]}).claude.batch("{text}", include=("error",), backend=local, progress=False)
+        out = Polars({"text": ["a"]}).claude.batch("{text}", include=("error",), backend=local, progress=False)
 
     assert out["claude_error"].to_list() == ["unknown result type 'deferred'"]
 
@@ -212,8 +214,8 @@ def test_the_bbc_corpus_is_the_same_in_both_libraries() -> None:
     with dfbatch.testing.Emulator(engine="sample") as emulator:
         one = pd.DataFrame({"text": texts, "label": labels}).claude.batch(**ask)
         sent = len(emulator.usage()["billed_by_digest"])
-        two = pl.DataFrame({"text": texts, "label": labels}).claude.batch(**ask)
-        three = pl.DataFrame({"text": texts, "label": labels}).claude.batch(**ask, reuse=False)
+        two = Polars({"text": texts, "label": labels}).claude.batch(**ask)
+        three = Polars({"text": texts, "label": labels}).claude.batch(**ask, reuse=False)
         billed = emulator.usage()["billed_by_digest"]
 
     assert sent == len(set(texts))

@@ -11,10 +11,12 @@ import dfbatch
 from dfbatch.emulator import Server
 from dfbatch.errors import RowsFailedWarning
 
-from .plain_server import PlainServer, succeeded
+from .plain_server import PlainServer, always, succeeded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+Polars: Any = pl.DataFrame  # its `claude` is unknown to type checkers
 
 pytestmark = pytest.mark.filterwarnings("ignore::dfbatch.errors.RowsFailedWarning")
 
@@ -28,7 +30,7 @@ class Asker:
 
     def __call__(self, texts: Sequence[str], prompt: Any = "{text}", schema: Any = None, **options: Any) -> int:
         before = self._plain.asked.total()
-        frame = pl.DataFrame({"text": texts})
+        frame = Polars({"text": texts})
         self.out = frame.claude.batch(prompt, schema, backend=self._backend, progress=False, **options)
         return self._plain.asked.total() - before
 
@@ -111,7 +113,7 @@ def test_a_whole_answer_serves_every_limit_it_fits(ask: Asker, first: int, then:
 
 @pytest.mark.parametrize(("then", "paid"), [(100, 0), (50, 0), (101, 1)])
 def test_a_cut_answer_serves_whoever_asks_no_more(ask: Asker, plain: PlainServer, then: int, paid: int) -> None:
-    plain.result = lambda params: succeeded("cut", stop_reason="max_tokens")
+    plain.result = always(succeeded("cut", stop_reason="max_tokens"))
     ask(["a"], max_tokens=100)
 
     assert ask(["a"], max_tokens=then) == paid
@@ -133,18 +135,18 @@ def test_a_cut_answer_serves_whoever_asks_no_more(ask: Asker, plain: PlainServer
 def test_what_was_paid_for_is_final_and_the_rest_is_asked_again(
     ask: Asker, plain: PlainServer, result: dict[str, Any], again: int
 ) -> None:
-    plain.result = lambda params: result
+    plain.result = always(result)
     ask(["a"], schema=Literal["x", "y"])
-    plain.result = lambda params: succeeded('{"answer": "x"}')
+    plain.result = always(succeeded('{"answer": "x"}'))
 
     assert ask(["a"], schema=Literal["x", "y"]) == again
     assert ask.out["answer"].to_list() == (["x"] if again else [None])
 
 
 def test_the_newer_of_two_answers_is_taken_where_the_older_failed(ask: Asker, plain: PlainServer) -> None:
-    plain.result = lambda params: {"type": "expired"}
+    plain.result = always({"type": "expired"})
     ask(["a", "b"])
-    plain.result = lambda params: succeeded("good")
+    plain.result = always(succeeded("good"))
     ask(["a"])
 
     assert ask(["a", "b"]) == 1
@@ -154,19 +156,19 @@ def test_the_newer_of_two_answers_is_taken_where_the_older_failed(ask: Asker, pl
 
 def test_answers_of_one_engine_never_serve_another() -> None:
     """Not even at the same address: an emulator says who it is."""
-    frame = pl.DataFrame({"text": ["a"]})
-    with Server(engine=lambda params: "one", engine_name="one") as server:
+    frame = Polars({"text": ["a"]})
+    with Server(engine=always("one"), engine_name="one") as server:
         port = int(server.url.rpartition(":")[2])
         ask = {"prompt": "{text}", "progress": False}
         one = frame.claude.batch(backend=dfbatch.Anthropic(api_key="k", base_url=server.url), **ask)
-    with Server(engine=lambda params: "two", engine_name="two", port=port) as server:
+    with Server(engine=always("two"), engine_name="two", port=port) as server:
         two = frame.claude.batch(backend=dfbatch.Anthropic(api_key="k", base_url=server.url), **ask)
 
     assert (one["answer"].item(), two["answer"].item()) == ("one", "two")
 
 
 def test_an_emulator_with_another_seed_is_asked_again() -> None:
-    frame = pl.DataFrame({"text": ["a"]})
+    frame = Polars({"text": ["a"]})
     with Server(seed=1) as server:
         port = int(server.url.rpartition(":")[2])
         frame.claude.batch("{text}", backend=dfbatch.Anthropic(api_key="k", base_url=server.url), progress=False)
@@ -180,7 +182,7 @@ def test_two_runs_at_once_in_one_process_share_what_is_under_way(
     ask: Asker, plain: PlainServer, claude: dfbatch.Anthropic
 ) -> None:
     plain.ending.clear()
-    frames = [pl.DataFrame({"text": list(texts)}) for texts in ("abcd", "cdef", "aaff")]
+    frames = [Polars({"text": list(texts)}) for texts in ("abcd", "cdef", "aaff")]
     runs = [frame.claude.submit("{text}", backend=claude, progress=False) for frame in frames]
     plain.ending.set()
 
@@ -193,17 +195,17 @@ def test_two_runs_at_once_in_one_process_share_what_is_under_way(
 def test_a_run_that_drew_on_a_failed_one_asks_again_by_itself(plain: PlainServer, claude: dfbatch.Anthropic) -> None:
     """What it waited for was never answered: it is not left without."""
     plain.ending.clear()
-    frame = pl.DataFrame({"text": ["a", "b"]})
+    frame = Polars({"text": ["a", "b"]})
     told = iter([{"type": "expired"}, {"type": "expired"}])
     first = frame.claude.submit("{text}", backend=claude, progress=False)
     second = frame.claude.submit("{text}", backend=claude, progress=False)
     expired = {item["custom_id"] for item in next(iter(plain.requests.values()))}
     del told
-    plain.result = lambda params: {"type": "expired"}
+    plain.result = always({"type": "expired"})
     plain.gates["create"].close()
     plain.ending.set()
     assert plain.gates["create"].arrived.wait(20)
-    plain.result = lambda params: succeeded("second")
+    plain.result = always(succeeded("second"))
     plain.gates["create"].open.set()
 
     assert second.result()["answer"].to_list() == ["second", "second"]

@@ -27,7 +27,7 @@ from dfbatch.errors import (
     StillRunning,
 )
 
-from .plain_server import PlainServer, succeeded
+from .plain_server import PlainServer, always, succeeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from dfbatch.run import Run
 
+Polars: Any = pl.DataFrame  # its `claude` is unknown to type checkers
 PATIENCE = 20.0
 TEXTS = ["a", "b", "a", None, "c"]
 ANSWERS = ["answer to a", "answer to b", "answer to a", None, "answer to c"]
@@ -46,8 +47,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::dfbatch.errors.RowsFailedWarnin
 @pytest.fixture
 def submit(claude: dfbatch.Anthropic) -> Callable[..., Run]:
     def begin(texts: list[Any] = TEXTS, prompt: Any = "{text}", schema: Any = None, **options: Any) -> Run:
-        frame = pl.DataFrame({"text": texts})
-        return frame.claude.submit(prompt, schema, backend=claude, progress=False, **options)
+        frame = Polars({"text": texts})
+        run: Run = frame.claude.submit(prompt, schema, backend=claude, progress=False, **options)
+        return run
 
     return begin
 
@@ -96,7 +98,7 @@ def test_submit_returns_at_the_first_accepted_chunk_and_says_what_was_begun(
 
 def test_the_time_given_to_wait_is_over_and_the_run_goes_on(submit: Any, plain: PlainServer) -> None:
     plain.ending.clear()
-    run = submit()
+    run: Any = submit()
     with pytest.raises(StillRunning) as caught:
         run.wait(timeout=0.01)
 
@@ -136,7 +138,7 @@ def test_a_run_is_awaited_inside_a_running_loop(submit: Any) -> None:
 
 def test_a_blocking_call_works_inside_a_running_loop(claude: dfbatch.Anthropic) -> None:
     async def cell() -> Any:
-        return pl.DataFrame({"text": TEXTS}).claude.batch("{text}", backend=claude, progress=False)
+        return Polars({"text": TEXTS}).claude.batch("{text}", backend=claude, progress=False)
 
     assert asyncio.run(cell())["answer"].to_list() == ANSWERS
 
@@ -172,7 +174,7 @@ def test_the_stop_button_detaches_sends_nothing_further_and_resume_sends_the_res
     with pytest.raises(dfbatch.Detached) as caught:
         submit(["a", "b", "c", "d", "e"], chunk_size=1)
     pressing.join()
-    run = caught.value.run
+    run: Any = caught.value.run
     plain.gates["create"].open.set()
     plain.ending.set()
 
@@ -264,7 +266,7 @@ def test_retry_asks_what_failed_and_nothing_else(submit: Any, plain: PlainServer
     with pytest.warns(RowsFailedWarning, match=f"4 of 5 rows|3 of 5 rows of run {run.id} have no answer: 3 errored"):
         run.result()
     failed = run.failures()
-    plain.result = lambda params: succeeded("second")
+    plain.result = always(succeeded("second"))
     out = run.retry().result()
 
     assert failed["error"].to_list()[:3] == ["overloaded_error: Overloaded"] * 3
@@ -278,7 +280,7 @@ def test_retry_of_some_outcomes_only(submit: Any, plain: PlainServer) -> None:
     kinds = {"a": ERROR, "b": succeeded("no", stop_reason="refusal"), "c": succeeded("cut", stop_reason="max_tokens")}
     plain.result = lambda params: kinds[params["messages"][0]["content"]]
     run = submit().wait()
-    plain.result = lambda params: succeeded("good")
+    plain.result = always(succeeded("good"))
     run.retry("refused").wait()
 
     assert run.partial()["answer"].to_list() == [None, "good", None, None, None]
@@ -291,19 +293,19 @@ def test_retry_of_some_outcomes_only(submit: Any, plain: PlainServer) -> None:
 
 
 def test_retry_of_answers_that_no_column_holds(submit: Any, plain: PlainServer) -> None:
-    plain.result = lambda params: succeeded(f'{{"answer": {2**70}}}')
+    plain.result = always(succeeded(f'{{"answer": {2**70}}}'))
     run = submit(["a"], schema=int).wait()
 
     assert run.counts == {"invalid": 1}
-    plain.result = lambda params: succeeded('{"answer": 7}')
+    plain.result = always(succeeded('{"answer": 7}'))
     assert run.retry().result()["answer"].to_list() == [7]
 
 
 def test_retry_in_a_process_that_knows_only_the_ledger(submit: Any, plain: PlainServer, monkeypatch: Any) -> None:
-    plain.result = lambda params: ERROR
+    plain.result = always(ERROR)
     run_id = submit().wait().id
     reopened = opened_anew(run_id, monkeypatch)
-    plain.result = lambda params: succeeded("second")
+    plain.result = always(succeeded("second"))
     reopened.retry().wait()
 
     assert reopened.answers()["answer"].to_list() == ["second", "second", "second", None, "second"]
@@ -323,11 +325,11 @@ def opened_anew(run_id: str, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def test_another_process_has_answers_and_joins_but_no_frame(submit: Any, plain: PlainServer, monkeypatch: Any) -> None:
     mine = submit().wait()
-    answers, counts, joined = mine.answers(), mine.counts, mine.join(pl.DataFrame({"text": ["c", "a"]}))
+    answers, counts, joined = mine.answers(), mine.counts, mine.join(Polars({"text": ["c", "a"]}))
     run = opened_anew(mine.id, monkeypatch)
 
     assert run.answers().equals(answers)
-    assert run.join(pl.DataFrame({"text": ["c", "a"]})).equals(joined)
+    assert run.join(Polars({"text": ["c", "a"]})).equals(joined)
     assert run.answers("pandas")["answer"].tolist()[:2] == ANSWERS[:2]
     assert run.counts == counts
     with pytest.raises(NoFrame) as caught:
@@ -372,7 +374,7 @@ def test_forget_leaves_nothing_of_the_run_on_disk(submit: Any, ledger_home: Path
     assert [path.name for path in (ledger_home / "chunks").iterdir()] == []
     assert list((ledger_home / "runs").iterdir()) == []
     assert dfbatch.runs() == []
-    with pytest.raises(NoSuchRun, match="no run .* in the ledger"):
+    with pytest.raises(NoSuchRun, match=r"no run .* in the ledger"):
         dfbatch.open(run.id)
     assert "secret" not in everything(ledger_home)
 
@@ -442,7 +444,7 @@ def test_show_tells_one_row_in_full(submit: Any, plain: PlainServer) -> None:
         "answer: answer to a\nanswer: 'answer to a'"
     )
     assert run.show(3).error == "null in column 'text'"
-    with pytest.raises(IndexError, match="row 5: run .* has rows 0 to 4"):
+    with pytest.raises(IndexError, match=r"row 5: run .* has rows 0 to 4"):
         run.show(5)
 
 
@@ -472,8 +474,8 @@ def test_counts_sum_to_the_rows_at_any_moment(submit: Any, plain: PlainServer) -
 
 
 def test_failed_rows_raise_where_that_was_asked_for(claude: dfbatch.Anthropic, plain: PlainServer) -> None:
-    plain.result = lambda params: ERROR
-    with pytest.raises(RowsFailed, match="2 of 2 rows of run .* have no answer: 2 errored") as caught:
+    plain.result = always(ERROR)
+    with pytest.raises(RowsFailed, match=r"2 of 2 rows of run .* have no answer: 2 errored") as caught:
         pd.DataFrame({"text": ["a", "b"]}).claude.batch("{text}", on_error="raise", backend=claude, progress=False)
 
     assert caught.value.run is not None

@@ -146,8 +146,8 @@ def laid(sheet: Sheet) -> list[tuple[str, Any, Any]]:
 def test_every_row_gets_its_own_answer_or_a_missing_value_with_a_status(
     ledger: Ledger,
     parts: list[bytes],
-    crlf: bool,
-    torn: int,  # noqa: FBT001 - drawn
+    crlf: Any,
+    torn: int,
 ) -> None:
     end = b"\r\n" if crlf else b"\n"
     raw = b"".join(part + end for part in parts)
