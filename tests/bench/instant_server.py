@@ -93,7 +93,7 @@ class Connection(socketserver.StreamRequestHandler):
         body = bytearray(length)
         view = memoryview(body)
         while view:
-            view = view[self.rfile.readinto(view) :]  # type: ignore[attr-defined]  # it is a BufferedReader
+            view = view[self.rfile.readinto(view) :]
         ids = custom_ids(body)
         number = next(numbers)
         random.Random(number).shuffle(ids)

@@ -21,7 +21,7 @@ from dfbatch.frames import adapter
 from dfbatch.frames.cells import Table, plain, tidy
 
 if TYPE_CHECKING:
-    from conftest import Make
+    from tests.frames.conftest import Make
 
 STAMPS = np.array(["2024-01-02T03:04:05.123456789", "NaT", "1969-12-31T23:59:59.999999999"], dtype="datetime64[ns]")
 SPANS = np.array([1500, -1, "NaT"], dtype="timedelta64[ns]")

@@ -18,7 +18,7 @@ from dfbatch.frames import adapter, by_name
 from dfbatch.kinds import TEXT, Kind
 
 if TYPE_CHECKING:
-    from conftest import Make
+    from tests.frames.conftest import Make
 
 TOPIC = Kind("category", categories=("tech", "sport"))
 ITEM = Kind(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dfbatch.prompts.callables import Function
 from dfbatch.errors import PromptError, UnknownColumn
+from dfbatch.prompts.callables import Function
 from dfbatch.prompts.templates import Names, Places
 
 BLOCK: dict[str, list[Any]] = {"text": ["a", "b"], "n": [1, None], "tags": [["x"], ["y"]], "old": ["p", "q"]}

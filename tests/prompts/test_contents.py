@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dfbatch.prompts.contents import Messages, checked, is_blank
 from dfbatch.errors import PromptError, UnknownColumn
+from dfbatch.prompts.contents import Messages, checked, is_blank
 from dfbatch.prompts.templates import Names, Places
 
 NAMES = Names(("text", "label"))
