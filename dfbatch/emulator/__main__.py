@@ -52,6 +52,7 @@ _LAWS = {"sample": "lognormal:120:0.6"}
 @click.option("--quiet", is_flag=True, help="Print nothing.")
 def main(ready_file: Path | None, exit_with_parent: int | None, *, quiet: bool, **options: Any) -> None:
     """An emulator of Anthropic's Message Batches API on this machine, for any client of it."""
+    alive = _watch(exit_with_parent)  # first of all: once it is gone, it can no longer be known as our parent
     if options["law"] is None:
         options["law"] = _LAWS.get(options["engine"], "0")
     if options["unsafe_bind"]:
@@ -64,7 +65,6 @@ def main(ready_file: Path | None, exit_with_parent: int | None, *, quiet: bool, 
             _announce(ready_file, server)
         if not quiet:
             _greet(server)
-        alive = _watch(exit_with_parent) if exit_with_parent else lambda: True
         while alive() and not done.wait(_PATIENCE):
             pass
     if ready_file is not None:
@@ -98,8 +98,10 @@ def _greet(server: Server) -> None:
     sys.stdout.flush()
 
 
-def _watch(pid: int) -> Callable[[], bool]:
+def _watch(pid: int | None) -> Callable[[], bool]:
     """Tells whether that process still lives; for our parent by asking who our parent is, which no new pid can fake."""
+    if pid is None:
+        return lambda: True
     if os.getppid() == pid and os.name != "nt":
         return lambda: os.getppid() == pid
     return lambda: _lives(pid)
@@ -118,7 +120,15 @@ def _lives(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Killed, but its own parent has not asked how it went; only Linux tells without another program."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (OSError, IndexError):
+        return False
 
 
 if __name__ == "__main__":

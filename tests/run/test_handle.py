@@ -106,7 +106,7 @@ def test_the_time_given_to_wait_is_over_and_the_run_goes_on(submit: Any, plain: 
         f"run {run.id} is still {run.status} after 0.01 s\nit goes on\n"
         f"Hint: wait again, or come back with dfbatch.open({run.id!r})"
     )
-    assert caught.value.run is run
+    assert caught.value.run == run
     with pytest.raises(TimeoutError):
         run.result(timeout=0)
     plain.ending.set()

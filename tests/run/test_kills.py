@@ -153,6 +153,8 @@ def test_leaving_the_process_finishes_the_post_under_way_and_says_what_is_unsent
     assert sent in {2, 3}
 
 
+# The emulator leaves a results file open where its client dies before the first block: not what is tested here.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("every", [11, pytest.param(1, marks=pytest.mark.full)])
 def test_killed_at_any_step_the_columns_and_the_bill_are_the_same(
     cells: Cells, plain: PlainServer, emulator: Server, tmp_path: Path, every: int
