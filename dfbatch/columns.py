@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
+_REMEMBERED = 10_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_0 = date(1970, 1, 1).toordinal()
 _MICROSECOND = timedelta(microseconds=1)
@@ -344,7 +345,7 @@ def _fingerprints(column: Column) -> Array:
         return labels[values]  # -1, missing, takes the last
     if name in _DTYPES:
         return _mix(values.astype(np.int64).view(np.uint64))
-    one = _text_print if name == "str" else _nested_print
+    one = _Known(_text_print) if name == "str" else _nested_print
     found = (0 if value is None else one(value) for value in values)
     return np.fromiter(found, dtype=np.uint64, count=len(values))
 
@@ -366,6 +367,22 @@ def _mix(bits: Array) -> Array:
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed ^= mixed >> np.uint64(31)
     return mixed
+
+
+class _Known(dict[str, int]):
+    """A function of texts that remembers: labels come again and again. Bounded, for columns where none does."""
+
+    def __init__(self, function: Callable[[str], int]) -> None:
+        self._function = function
+
+    def __call__(self, text: str) -> int:
+        return self[text]
+
+    def __missing__(self, text: str) -> int:
+        found = self._function(text)
+        if len(self) < _REMEMBERED:
+            self[text] = found
+        return found
 
 
 def _text_print(text: str) -> int:

@@ -97,6 +97,12 @@ def read_array(path: Path) -> np.ndarray[Any, Any]:
     return loaded
 
 
+def write_blocks(path: Path, blocks: Iterable[bytes]) -> None:
+    """Blocks of any size, in order."""
+    with whole(path) as file:
+        file.writelines(blocks)
+
+
 def write_lines(path: Path, lines: Iterable[bytes]) -> None:
     """One line each, in order."""
     with whole(path) as file:

@@ -41,15 +41,16 @@ def ask_failed(ledger: Ledger, record: RunRecord, sheet: Sheet, which: str | Seq
 def ask_unanswered(ledger: Ledger, record: RunRecord, sheet: Sheet) -> bool:
     """Plan what other runs' chunks did not answer, and what was released unsent; whether there is any."""
     requests = sheet.requests
-    settled = np.zeros(len(requests), bool)
+    had = np.array([*(chunk.max_tokens for chunk in sheet.chunks), 0])[sheet.source]
+    settled = reusable(sheet.found, had, record.max_tokens)
+    if settled.all():
+        return False
     for chunk in ledger.chunks(record.id):
         own = chunk.run == record.id
         if chunk.state == RELEASED or (not own and chunk.state != SUBMITTING):
             continue
         digests = read_array(ledger.chunk_file(chunk.id, "map.npy"))["digest"]
         settled |= locate(requests["digest"], digests) >= 0
-    had = np.array([*(chunk.max_tokens for chunk in sheet.chunks), 0])[sheet.source]
-    settled |= reusable(sheet.found, had, record.max_tokens)
     return bool(len(_ask(ledger, record, sheet, np.flatnonzero(~settled), reuse=record.spec.reuse)))
 
 
@@ -69,7 +70,7 @@ def _ask(
             record,
             sheet.requests[chosen],
             lengths,
-            lambda which: (parts[index] for index in which.tolist()),
+            lambda which: (parts[index] + b"\n" for index in which.tolist()),
             reuse=reuse,
         )
     return chosen

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.records import ChunkRecord, RunRecord
-    from dfbatch.run.spools import PartsOf
+    from dfbatch.run.spools import LinesOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ def claim(
     record: RunRecord,
     requests: np.ndarray[Any, Any],
     lengths: np.ndarray[Any, Any],
-    parts_of: PartsOf,
+    lines_of: LinesOf,
     *,
     reuse: bool,
     before: Callable[[], None] = lambda: None,
@@ -54,7 +54,7 @@ def claim(
         new = np.flatnonzero(~found.covered)
         if len(new) or found.under_way:
             before()
-        chunks = spool(ledger, record, requests[new], lengths[new], lambda which: parts_of(new[which]))  # noqa: B023
+        chunks = spool(ledger, record, requests[new], lengths[new], lambda which: lines_of(new[which]))  # noqa: B023
         try:
             if ledger.begin(record, chunks, found.chunks, unless_changed=version):
                 return Claimed(chunks, found)

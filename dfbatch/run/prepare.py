@@ -119,7 +119,7 @@ class _Made:
             record,
             firsts.requests,
             lengths,
-            lambda which: scratch.parts(offsets[which], lengths[which]),
+            lambda which: scratch.lines(offsets[which], lengths[which]),
             reuse=self.options.reuse,
             before=lambda: self.backend.ready(self.ledger.folder),
         )

@@ -5,6 +5,7 @@ Nothing is held per row but a few numbers. Which of the requests are new is foun
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import mmap
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from dfbatch.prompts import Prompt
 
 BLOCK = 4096  # rows that are Python objects at one time
+_COPIED = 1 << 20  # bytes copied at one time
 _REMEMBERED = 200_000  # digests known to be in the scratch file: bounds memory, not correctness
 
 _canonical = msgspec.json.Encoder(enc_hook=str, order="deterministic").encode
@@ -98,14 +100,14 @@ class _Notes:
         digests = list(map(self.digester.one, made_parts))
         lengths = np.fromiter(map(len, made_parts), np.int64, len(made))
         new = set(digests).difference(self.seen)
-        written = lengths
+        written = lengths + 1  # with the line's end
         if len(new) < len(digests):  # parts that are in the file, or twice in this block, are written once
             fresh = [_take(new, digest) for digest in digests]
             made_parts = list(compress(made_parts, fresh))
-            written = np.where(fresh, lengths, 0)
+            written = np.where(fresh, written, 0)
         if len(self.seen) < _REMEMBERED:
             self.seen.update(digests)
-        self.file.write(b"".join(made_parts))
+        self.file.write(b"\n".join([*made_parts, b""]))
         ends = self.place + np.cumsum(written)
         rows = slice(start, start + len(made))
         self.asked.digests[rows], self.asked.lengths[rows] = digests, lengths
@@ -141,14 +143,32 @@ def _contents(block: dict[str, list[Any]], reads: Sequence[str], size: int) -> l
 
 @dataclass(frozen=True, slots=True)
 class Scratch:
-    """The scratch file, read back where a request's part is wanted."""
+    """The scratch file, one part a line, read back where requests are wanted."""
 
     path: Path
 
     def parts(self, offsets: np.ndarray[Any, Any], lengths: np.ndarray[Any, Any]) -> Iterator[bytes]:
         """The parts at these places."""
-        if not len(offsets) or not self.path.stat().st_size:
-            return
-        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        with self._view() as view:
             for offset, length in zip(offsets.tolist(), lengths.tolist(), strict=True):
                 yield view[offset : offset + length]
+
+    def lines(self, offsets: np.ndarray[Any, Any], lengths: np.ndarray[Any, Any]) -> Iterator[bytes]:
+        """The same as lines with their ends, in large blocks: what lies side by side is copied as a whole."""
+        if not len(offsets):
+            return
+        ends = offsets + lengths + 1
+        first = np.flatnonzero(np.r_[True, offsets[1:] != ends[:-1]])
+        last = np.r_[first[1:] - 1, len(offsets) - 1]
+        with self._view() as view:
+            for start, stop in zip(offsets[first].tolist(), ends[last].tolist(), strict=True):
+                for place in range(start, stop, _COPIED):
+                    yield view[place : min(place + _COPIED, stop)]
+
+    @contextlib.contextmanager
+    def _view(self) -> Iterator[mmap.mmap | bytes]:
+        if not self.path.stat().st_size:  # which cannot be mapped
+            yield b""
+            return
+        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            yield view

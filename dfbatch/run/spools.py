@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from dfbatch import chunks
-from dfbatch.ledger.files import lines, read_array, write_array, write_lines
+from dfbatch.ledger.files import lines, read_array, write_array, write_blocks, write_lines
 from dfbatch.ledger.records import PLANNED, ChunkRecord
 from dfbatch.plan import locate
 from dfbatch.requests import NONCE_WIDTH, Body, Shared, body_length, custom_ids
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.records import RunRecord
 
-PartsOf = Callable[[np.ndarray[Any, Any]], Iterable[bytes]]  # indices of requests → their parts, in that order
+LinesOf = Callable[
+    [np.ndarray[Any, Any]], Iterable[bytes]
+]  # indices → their parts as lines, in order
 
 
 def spool(
@@ -29,7 +31,7 @@ def spool(
     record: RunRecord,
     requests: np.ndarray[Any, Any],
     lengths: np.ndarray[Any, Any],
-    parts_of: PartsOf,
+    lines_of: LinesOf,
 ) -> list[ChunkRecord]:
     """Cut requests into chunks and put each on disk; nothing is claimed yet. What was written is removed on failure."""
     shared = shared_of(record)
@@ -53,7 +55,7 @@ def spool(
             )
             made.append(chunk)
             write_array(ledger.chunk_file(chunk.id, "map.npy"), requests[which])
-            write_lines(ledger.chunk_file(chunk.id, "spool"), parts_of(which))
+            write_blocks(ledger.chunk_file(chunk.id, "spool"), lines_of(which))
     except BaseException:
         remove(ledger, [chunk.id for chunk in made])
         raise

@@ -11,7 +11,7 @@ import json
 import random
 import socketserver
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,14 +52,18 @@ def tails() -> list[bytes]:
 TAILS = tails()
 
 
-def custom_ids(body: bytearray) -> list[bytes]:
-    """The ids of all requests; both clients write compact JSON."""
-    found, place, mark = [], 0, b'"custom_id":"'
-    while (place := body.find(mark, place)) >= 0:
-        place += len(mark)
-        end = body.index(b'"', place)
-        found.append(bytes(body[place:end]))
-        place = end
+def custom_ids(body: IO[bytes], length: int) -> list[bytes]:
+    """The ids of all requests, read as the body comes in; both clients write compact JSON."""
+    found: list[bytes] = []
+    mark, rest = b'"custom_id":"', b""
+    while length:
+        block = body.read(min(length, 1 << 20))
+        length -= len(block)
+        text, place = rest + block, 0
+        while (start := text.find(mark, place)) >= 0 and (end := text.find(b'"', start + len(mark))) >= 0:
+            found.append(text[start + len(mark) : end])
+            place = end
+        rest = text[place:] if start >= 0 else text[max(place, len(text) - len(mark)) :]
     return found
 
 
@@ -90,11 +94,7 @@ class Connection(socketserver.StreamRequestHandler):
                 self._results(batches[parts[3]][1])
 
     def _create(self, length: int, host: str) -> dict[str, Any]:
-        body = bytearray(length)
-        view = memoryview(body)
-        while view:
-            view = view[self.rfile.readinto(view) :]
-        ids = custom_ids(body)
+        ids = custom_ids(self.rfile, length)
         number = next(numbers)
         random.Random(number).shuffle(ids)
         now = datetime.now(UTC)

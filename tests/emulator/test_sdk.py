@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import anthropic
@@ -13,20 +14,29 @@ from .api import LABEL, Api, ask, with_schema
 from .test_params import tool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Serve = Callable[..., Api]
+    Sdk = Callable[..., anthropic.Anthropic]
 
 
-def sdk(api: Api, **options: Any) -> anthropic.Anthropic:
-    return anthropic.Anthropic(**{"api_key": "key-a", "base_url": api.server.url, "max_retries": 0, **options})
+@pytest.fixture
+def sdk() -> Iterator[Callable[..., anthropic.Anthropic]]:
+    """Makes clients of the official SDK for an emulator."""
+    with ExitStack() as stack:
+
+        def make(api: Api, **options: Any) -> anthropic.Anthropic:
+            settings: Any = {"api_key": "key-a", "base_url": api.server.url, "max_retries": 0, **options}
+            return stack.enter_context(anthropic.Anthropic(**settings))
+
+        yield make
 
 
 def requests(*params: dict[str, Any]) -> Any:
     return [{"custom_id": f"r{row}", "params": item} for row, item in enumerate(params)]
 
 
-def test_a_batch_from_creation_to_deletion(api: Api) -> None:
+def test_a_batch_from_creation_to_deletion(api: Api, sdk: Sdk) -> None:
     client = sdk(api)
     created = client.messages.batches.create(requests=requests(ask(**with_schema(LABEL)), ask(model="nope")))
 
@@ -47,7 +57,7 @@ def test_a_batch_from_creation_to_deletion(api: Api) -> None:
         client.messages.batches.retrieve(created.id)
 
 
-def test_results_of_a_running_batch_are_not_even_asked_for(serve: Serve) -> None:
+def test_results_of_a_running_batch_are_not_even_asked_for(serve: Serve, sdk: Sdk) -> None:
     api = serve(law=100)
     client = sdk(api)
     created = client.messages.batches.create(requests=requests(ask()))
@@ -56,7 +66,7 @@ def test_results_of_a_running_batch_are_not_even_asked_for(serve: Serve) -> None
         client.messages.batches.results(created.id)
 
 
-def test_pages_are_turned_in_both_directions(api: Api) -> None:
+def test_pages_are_turned_in_both_directions(api: Api, sdk: Sdk) -> None:
     client = sdk(api)
     made = [client.messages.batches.create(requests=requests(ask())).id for _ in range(7)]
 
@@ -67,7 +77,7 @@ def test_pages_are_turned_in_both_directions(api: Api) -> None:
     assert sorted(forth) == sorted(made[1:])
 
 
-def test_canceling(serve: Serve) -> None:
+def test_canceling(serve: Serve, sdk: Sdk) -> None:
     api = serve(law=100, lanes=1)
     client = sdk(api)
     created = client.messages.batches.create(requests=requests(ask(), ask("b")))
@@ -98,14 +108,14 @@ def test_canceling(serve: Serve) -> None:
         ("lost_reply@create", anthropic.APIConnectionError),
     ],
 )
-def test_each_fault_raises_the_error_of_its_class(serve: Serve, fault: str, error: type[Exception]) -> None:
+def test_each_fault_raises_the_error_of_its_class(serve: Serve, fault: str, error: type[Exception], sdk: Sdk) -> None:
     client = sdk(serve(faults=[fault]))
 
     with pytest.raises(error):
         client.messages.batches.create(requests=requests(ask()))
 
 
-def test_errors_carry_type_and_request_id(api: Api) -> None:
+def test_errors_carry_type_and_request_id(api: Api, sdk: Sdk) -> None:
     with pytest.raises(anthropic.BadRequestError) as caught:
         sdk(api).messages.batches.create(requests=[{"custom_id": "a" * 65, "params": ask()}])  # type: ignore[typeddict-item]
 
@@ -115,7 +125,7 @@ def test_errors_carry_type_and_request_id(api: Api) -> None:
     assert "requests.0.custom_id: String should have at most 64 characters" in str(caught.value)
 
 
-def test_the_sdk_comes_back_after_a_429_and_makes_a_second_batch_after_a_lost_reply(serve: Serve) -> None:
+def test_the_sdk_comes_back_after_a_429_and_makes_a_second_batch_after_a_lost_reply(serve: Serve, sdk: Sdk) -> None:
     limited = serve(faults=["429@create:times=1,retry_after=0.01"])
     lost = serve(faults=["lost_reply:times=1"])
     for api in (limited, lost):
@@ -125,7 +135,7 @@ def test_the_sdk_comes_back_after_a_429_and_makes_a_second_batch_after_a_lost_re
     assert lost.server.usage()["batches_created"] == 2
 
 
-def test_a_truncated_download_yields_whole_lines_and_then_raises(serve: Serve) -> None:
+def test_a_truncated_download_yields_whole_lines_and_then_raises(serve: Serve, sdk: Sdk) -> None:
     api = serve(faults=["truncated"])
     client = sdk(api)
     created = client.messages.batches.create(requests=requests(*(ask(f"text {row}") for row in range(40))))
@@ -139,7 +149,7 @@ def test_a_truncated_download_yields_whole_lines_and_then_raises(serve: Serve) -
     assert 10 < len(got) < 40
 
 
-def test_a_direct_call_its_tokens_and_the_models(api: Api) -> None:
+def test_a_direct_call_its_tokens_and_the_models(api: Api, sdk: Sdk) -> None:
     client = sdk(api)
     params: Any = ask(tools=[tool()], tool_choice={"type": "any"})
     message = client.messages.create(**params)
@@ -153,7 +163,7 @@ def test_a_direct_call_its_tokens_and_the_models(api: Api) -> None:
     assert client.models.retrieve("claude-haiku-4-5").id == "claude-haiku-4-5-20251001"
 
 
-def test_the_beta_client_speaks_the_same_routes(api: Api) -> None:
+def test_the_beta_client_speaks_the_same_routes(api: Api, sdk: Sdk) -> None:
     client = sdk(api)
     created = client.beta.messages.batches.create(
         requests=requests(ask(model="claude-opus-5", max_tokens=200_000)), betas=["output-300k-2026-03-24"]
