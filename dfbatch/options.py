@@ -107,7 +107,7 @@ class Options:
                 hint = "the prompt makes the messages" if name == "messages" else f"say {name}=… beside the prompt"
                 raise OptionError(f"params has {name!r}, which has a place of its own", hint=hint)
         try:
-            json.dumps(dict(self.params), allow_nan=False, default=str)
+            json.dumps(dict(self.params), allow_nan=False, default=str, skipkeys=True)
         except ValueError as error:
             raise OptionError(
                 f"params holds a number that JSON cannot hold: {error}", hint="replace nan and infinity"

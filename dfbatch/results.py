@@ -59,8 +59,6 @@ class Usage(msgspec.Struct, gc=False):
 class Message(msgspec.Struct, gc=False):
     """The part of a Message that rows are made of."""
 
-    id: str = ""
-    model: str = ""
     content: list[Block] = []
     stop_reason: str | None = None
     usage: Usage = msgspec.field(default_factory=Usage)

@@ -61,7 +61,7 @@ def body_of(common: Shared, contents: list[Any]) -> Body:
     lines = parts(contents)
     requests = numbered([Digester(common.digest).one(line) for line in lines])
     length = body_length(common, sum(map(len, lines)), len(lines))
-    return Body(length, common, custom_ids(NONCE, requests), lines)
+    return Body(length, common, custom_ids(NONCE, requests).tolist(), lines)
 
 
 def messages(content: Any) -> list[Any]:
@@ -220,7 +220,7 @@ def test_each_occurrence_has_a_digest_of_its_own_and_the_first_is_the_plain_one(
 @given(st.lists(st.tuples(st.integers(0, 10**10 - 1), st.binary(min_size=16, max_size=16)), unique_by=lambda p: p[0]))
 def test_custom_ids_are_of_one_width_letters_and_digits_and_sorted_by_position(rows: list[tuple[int, bytes]]) -> None:
     rows = sorted(rows)
-    ids = custom_ids(NONCE, numbered([digest for _, digest in rows], [at for at, _ in rows]))
+    ids = custom_ids(NONCE, numbered([digest for _, digest in rows], [at for at, _ in rows])).tolist()
 
     assert ids == sorted(set(ids))
     assert all(re.fullmatch(rb"[a-z][a-zA-Z0-9]{23}", one) for one in ids)
@@ -231,4 +231,4 @@ def test_custom_ids_are_of_one_width_letters_and_digits_and_sorted_by_position(r
 def test_a_custom_id_keeps_the_zero_bytes_of_a_digest() -> None:
     requests = numbered([bytes(16), b"\x00\x01" + bytes(14)], [3, 4])
 
-    assert custom_ids(NONCE, requests) == [b"d12345678900000000030000", b"d12345678900000000040001"]
+    assert custom_ids(NONCE, requests).tolist() == [b"d12345678900000000030000", b"d12345678900000000040001"]

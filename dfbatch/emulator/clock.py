@@ -23,9 +23,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Clock:
     """Microseconds since 1970, which tests and `/_emulator/clock` can move forward."""
 
-    def __init__(self, base: Callable[[], float], *, offset: int = 0) -> None:
+    def __init__(self, base: Callable[[], float]) -> None:
         self._base = base
-        self._offset = offset
+        self._offset = 0
         self._lock = threading.Lock()
 
     @property

@@ -46,13 +46,15 @@ class Folder:
         """The files of one batch."""
         return BatchFolder(self.batches / batch_id)
 
-    def sweep(self, keep: set[str]) -> None:
-        """Remove what a kill left half received."""
+    def sweep(self, *, keep: set[str], live: set[str]) -> None:
+        """Remove what a kill left behind: half received bodies, and files that an ended batch needs no more."""
         shutil.rmtree(self.incoming, ignore_errors=True)
         self.incoming.mkdir(mode=0o700)
         for path in self.batches.iterdir():
             if path.name not in keep:
                 shutil.rmtree(path, ignore_errors=True)
+            elif path.name not in live:
+                BatchFolder(path).shrink()
 
 
 class BatchFolder:
@@ -65,6 +67,11 @@ class BatchFolder:
         self.lines = root / "lines.part"  # result lines as they are answered, in answering order
         self.records = root / "records.bin"  # records.RECORD: one fixed-size entry for each of those lines
         self.results = root / "results.jsonl"  # what the results endpoint streams, once ended
+
+    def shrink(self) -> None:
+        """Keep the results alone."""
+        for path in (self.body, self.index, self.lines, self.records):
+            path.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """The folder with all its files."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dfbatch.emulator.billing import Billing
 from dfbatch.emulator.caching import PromptCache
-from dfbatch.emulator.clock import Clock
+from dfbatch.emulator.clock import SECOND, Clock
 from dfbatch.emulator.faults import Faults
 from dfbatch.emulator.folder import Folder
 from dfbatch.emulator.keys import Keys
@@ -55,24 +55,26 @@ class House:
     def __init__(self, root: Path, engine: Engine, options: Options, *, clock: Callable[[], float]) -> None:
         if options.speed <= 0 or options.lanes < 1:
             raise ValueError("speed must be above 0 and lanes at least 1")
+        pace = Pace(Law.parse(options.law), options.lanes, options.speed, options.seed)
         self.seed = options.seed
         self.seed_id = options.seed_id
         self.engine = engine
-        self.folder = Folder(root)
-        self.store = Store(self.folder.database)
-        self.clock = Clock(clock, offset=int(self.store.value("clock_offset") or 0))
-        self.organization = self._organization()
-        pace = Pace(Law.parse(options.law), options.lanes, options.speed, options.seed)
-        self.life = Life(self.store, self.folder, self.clock, pace=pace, instant=engine.instant)
+        self.clock = Clock(clock)
         self.faults = Faults(options.faults, seed=options.seed)
         self.keys = Keys(options.keys, lenient=options.seed_id is not None)
         self.limits = Limits(options.tier, self.clock)
         self.cache = PromptCache(seed=options.seed, hit_rate=options.cache_hit)
-        self.billing = Billing(self.store, self.folder)
         self.meter = Meter()
         self.connections: dict[Any, asyncio.Transport] = {}
         self.refuse: Callable[[float], None] = lambda _seconds: None
-        self.folder.sweep(self.store.kept())
+        # options are fine: from here on there is something to close
+        self.folder = Folder(root)
+        self.store = Store(self.folder.database)
+        self.clock.advance(int(self.store.value("clock_offset") or 0) / SECOND)
+        self.organization = self._organization()
+        self.life = Life(self.store, self.folder, self.clock, pace=pace, instant=engine.instant)
+        self.billing = Billing(self.store, self.folder)
+        self.folder.sweep(keep=self.store.kept(), live={batch.id for batch in self.store.live()})
         self._processor = Processor(self.life, engine, self.cache, self.faults)
 
     def open(self) -> None:
@@ -91,6 +93,7 @@ class House:
         return {
             "engine": self.engine.name,
             "model_digest": self.engine.model_digest,
+            "loaded": self.engine.loaded,
             "seed": self.seed,
             "version": VERSION,
             "pid": os.getpid(),

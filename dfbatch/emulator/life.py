@@ -58,6 +58,7 @@ class Life:
         self._live = {batch.id: batch for batch in store.live()}
         self._tables: dict[str, Timetable] = {}
         self._answered: dict[str, int] = {}
+        self._aside: set[str] = set()
         for batch in self._live.values():
             _undo_half_an_ending(folder.batch(batch.id))
 
@@ -172,7 +173,7 @@ class Life:
         with self._change:
             while not self.stopping:
                 for batch in self._live.values():
-                    if batch.closed_at is None:
+                    if batch.closed_at is None and batch.id not in self._aside:
                         return batch
                 self._change.wait()
             return None
@@ -192,6 +193,12 @@ class Life:
         with self._change:
             self._answered[batch_id] = count
 
+    def set_aside(self, batch_id: str) -> None:
+        """Leave it open and answer others; until the next start."""
+        with self._change:
+            self._aside.add(batch_id)
+            self._change.notify_all()
+
     def close(self, batch_id: str) -> None:
         """No further answer will come."""
         with self._change:
@@ -205,7 +212,9 @@ class Life:
     def wait_idle(self, timeout: float) -> bool:
         """Until every accepted request is answered; False if that takes longer."""
         with self._change:
-            return self._change.wait_for(lambda: all(batch.closed_at for batch in self._live.values()), timeout)
+            return self._change.wait_for(
+                lambda: all(batch.closed_at or batch.id in self._aside for batch in self._live.values()), timeout
+            )
 
     def stop(self) -> None:
         """Wake the processor to end."""
@@ -273,8 +282,7 @@ class Life:
         batch.ended_at = max(self._ends_at(batch), batch.closed_at or 0)
         sums = list(records.sums(ending.paid, workspace=batch.workspace, mode="batch"))
         self._store.save(batch, billed=sums)
-        for path in (files.body, files.index, files.lines, files.records):
-            path.unlink(missing_ok=True)
+        files.shrink()
         self._forget(batch)
 
     def _remove(self, batch: Batch) -> None:

@@ -69,6 +69,7 @@ class Listener:
         )
         self._server = _Server(self._config)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._again: asyncio.Task[None] | None = None
         house.refuse = self._refuse
 
     @property
@@ -99,11 +100,10 @@ class Listener:
         for server in self._server.servers:
             server.close()
         self._sock.close()
-        self._loop.call_later(seconds, lambda: asyncio.ensure_future(self._listen_again()))
+        self._again = self._loop.create_task(self._listen_again(seconds))
 
-    async def _listen_again(self) -> None:
-        if self._server.should_exit:
-            return
+    async def _listen_again(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
         self._sock = bind(str(self._address[0]), self.port, unsafe=True)
         self._server.servers.append(await self._server.listen(self._sock))
 
@@ -128,7 +128,7 @@ class _Server(uvicorn.Server):
             connection.shutdown()
         loop = asyncio.get_running_loop()
         end = loop.time() + _GRACE
-        while (state.connections or state.tasks) and loop.time() < end:
+        while (state.connections or state.tasks) and loop.time() < end:  # noqa: ASYNC110 - uvicorn sets no event
             await asyncio.sleep(_STEP)
         for task in list(state.tasks):
             task.cancel()

@@ -79,6 +79,8 @@ def _jpeg(content: bytes) -> tuple[int, int] | None:
 
 def _webp(content: bytes) -> tuple[int, int] | None:
     form = content[12:16]
+    if len(content) < (25 if form == b"VP8L" else 30):
+        return None
     if form == b"VP8X":
         return 1 + int.from_bytes(content[24:27], "little"), 1 + int.from_bytes(content[27:30], "little")
     if form == b"VP8L":

@@ -65,9 +65,9 @@ class Processor:
         while (batch := self._life.next_open()) is not None:
             try:
                 self._answer(batch)
-            except Exception:
-                log.exception("batch %s cannot be processed", batch.id)
-                self._life.close(batch.id)
+            except Exception:  # a full disk, for one: it is taken up again at the next start
+                log.exception("batch %s cannot be processed now", batch.id)
+                self._life.set_aside(batch.id)
 
     def _answer(self, batch: Batch) -> None:
         folder = self._life.folder.batch(batch.id)

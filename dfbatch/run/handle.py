@@ -191,7 +191,7 @@ class Run:
         """
         driver = self._driver
         self._drive_unless_done()
-        shown = display_for(self._progress if driver.running else False)
+        shown = display_for(self._progress) if driver.running and self._progress is not False else None
         deadline = None if timeout is None else time.monotonic() + timeout
         due = time.monotonic()
         try:
@@ -203,14 +203,15 @@ class Run:
                         hint=f"wait again, or come back with dfbatch.open({self.id!r})",
                         run=self,
                     )
-                if time.monotonic() >= due:
+                if shown and time.monotonic() >= due:
                     due = time.monotonic() + SHOWN
                     shown.show(self.snapshot())
                 driver.pause(STEP if deadline is None else min(STEP, max(0.0, deadline - time.monotonic())))
         except KeyboardInterrupt:
             raise Detached(driver.detach(), run=self) from None
         finally:
-            shown.close(self.snapshot())
+            if shown:
+                shown.close(self.snapshot())
         driver.raise_if_paused(self)
         return self
 
@@ -225,12 +226,9 @@ class Run:
         return self
 
     def _drive_unless_done(self) -> None:
-        if not self._driver.running and not (self.done and self._complete):
+        laid = self._work.sheet.chunks != [] or not self.record.requests
+        if not self._driver.running and not (self.done and laid):
             self._driver.drive(sending=False)
-
-    @property
-    def _complete(self) -> bool:
-        return self._work.sheet.chunks != [] or not self.record.requests
 
     def __await__(self) -> Generator[Any, None, Run]:
         """`await run` in async code: like `wait()`, without a display."""
@@ -337,9 +335,10 @@ class Run:
         self._load()
 
     def _tell_failures(self) -> None:
-        told = failed_rows(self.record, self.counts, self._errors())
-        if not told:
+        counts = self.counts
+        if not counts.keys() - {"succeeded", "skipped"}:
             return
+        told = failed_rows(self.record, counts, self._errors())
         if self.record.spec.on_error == "raise":
             raise RowsFailed(*told, hint=SEE_FAILURES, run=self)
         warnings.warn(explain(*told, hint=SEE_FAILURES), RowsFailedWarning, stacklevel=outside())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from dfbatch.requests import ID_WIDTH, NONCE_WIDTH, POSITION_WIDTH, custom_ids
+from dfbatch.requests import ID_WIDTH, NONCE_WIDTH, POSITION_WIDTH, POWERS, custom_ids
 from dfbatch.results import Line, better, parse
 
 if TYPE_CHECKING:
@@ -25,14 +25,28 @@ LONGEST = 1 << 28  # bytes of one line: the API's largest answer is far below
 _ID = f"S{ID_WIDTH + 2}"  # so that a longer id is not cut to one of ours
 _END = "."  # behind each id, since numpy drops zero bytes at the end of a text
 _LINE_END, _RETURN, _OPEN, _SHUT = b"\n\r{}"
-_POWERS = 10 ** np.arange(POSITION_WIDTH - 1, -1, -1, dtype=np.int64)
 _decode_lines = msgspec.json.Decoder(Line).decode_lines
+
+
+def _ended(ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Our ids, each with its end."""
+    letters = np.zeros((len(ids), ID_WIDTH + 2), np.uint8)
+    letters[:, :ID_WIDTH] = ids.view(np.uint8).reshape(len(ids), ID_WIDTH)
+    letters[:, ID_WIDTH] = ord(_END)
+    return letters.view(_ID).ravel()
+
+
+def _encoded(ids: list[str]) -> np.ndarray[Any, Any]:
+    """Ids as an array, each with its end; at once where all are as long as ours, as they mostly are."""
+    if set(map(len, ids)) == {ID_WIDTH} and (joined := _END.join([*ids, ""])).isascii():
+        return np.frombuffer(joined.encode(), f"S{ID_WIDTH + 1}").astype(_ID)
+    return np.array([(name + _END).encode() for name in ids], _ID)
 
 
 def _positions(ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The positions that these ids name; nonsense for ids that are not ours, which are compared as a whole."""
     letters = ids.view(np.uint8).reshape(len(ids), -1)[:, NONCE_WIDTH : NONCE_WIDTH + POSITION_WIDTH]
-    return (letters.astype(np.int64) - ord("0")) @ _POWERS
+    return (letters.astype(np.int64) - ord("0")) @ POWERS
 
 
 class Found(NamedTuple):
@@ -50,7 +64,7 @@ class Reader:
     def __init__(self, chunk: ChunkRecord, requests: np.ndarray[Any, Any], raw: Path) -> None:
         self.strange = 0
         self._path = raw
-        self._ids = np.array([name + _END.encode() for name in custom_ids(chunk.nonce, requests)], _ID)
+        self._ids = _ended(custom_ids(chunk.nonce, requests))
         self._positions = np.ascontiguousarray(requests["position"])  # ascending
         self._offset = np.full(len(requests), -1, np.int64)  # of the line taken for each request
         self._length = np.zeros(len(requests), np.int64)
@@ -104,7 +118,7 @@ class Reader:
     def _ours(self, told: Found) -> Iterator[Found]:
         if not told.lines:
             return
-        ids = np.array([(line.custom_id + _END).encode() for line in told.lines], _ID)
+        ids = _encoded([line.custom_id for line in told.lines])
         at = np.minimum(np.searchsorted(self._positions, _positions(ids)), len(self._ids) - 1)
         own = np.flatnonzero(self._ids[at] == ids)
         if len(own) < len(ids):

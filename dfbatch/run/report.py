@@ -160,10 +160,8 @@ def announcement(record: RunRecord, asked: int, cost: Forecast | None) -> str:
 
 
 def failed_rows(record: RunRecord, counts: dict[str, int], errors: Column) -> list[str]:
-    """How many rows have no answer, and the commonest cause; nothing where all have one."""
+    """How many rows have no answer, and the commonest cause."""
     failed = {name: count for name, count in counts.items() if name not in ("succeeded", "skipped")}
-    if not failed:
-        return []
     parts = ", ".join(f"{count:,} {name}" for name, count in sorted(failed.items(), key=lambda item: -item[1]))
     told = f"{sum(failed.values()):,} of {record.rows:,} rows of run {record.id} have no answer: {parts}"
     causes = Counter(str(errors.values[row]) for row in np.flatnonzero(errors.valid).tolist())

@@ -97,7 +97,7 @@ class _Notes:
     def add(self, made: Sequence[Any], start: int) -> None:
         """The next rows."""
         made_parts = parts(made)
-        digests = list(map(self.digester.one, made_parts))
+        digests = self.digester.many(made_parts)
         lengths = np.fromiter(map(len, made_parts), np.int64, len(made))
         new = set(digests).difference(self.seen)
         written = lengths + 1  # with the line's end
@@ -110,7 +110,7 @@ class _Notes:
         self.file.write(b"\n".join([*made_parts, b""]))
         ends = self.place + np.cumsum(written)
         rows = slice(start, start + len(made))
-        self.asked.digests[rows], self.asked.lengths[rows] = digests, lengths
+        self.asked.digests[rows], self.asked.lengths[rows] = np.frombuffer(b"".join(digests), DIGEST), lengths
         self.asked.offsets[rows] = ends - written
         self.place = int(ends[-1])
 
@@ -132,13 +132,14 @@ def contents(table: Table, reads: Sequence[str]) -> np.ndarray[Any, Any]:
     return made
 
 
-def _contents(block: dict[str, list[Any]], reads: Sequence[str], size: int) -> list[bytes]:
+def _contents(block: dict[str, list[Any]], reads: Sequence[str], size: int) -> np.ndarray[Any, Any]:
     if len(reads) == 1:  # a text alone is hashed as it is: no JSON array begins with a quote
         texts = [b'"' + cell.encode() if type(cell) is str else _canonical([cell]) for cell in block[reads[0]]]
     else:
         rows = zip(*(block[name] for name in reads), strict=True) if reads else [()] * size
         texts = [_canonical(cells) for cells in rows]
-    return [hashlib.sha256(text).digest()[:16] for text in texts]
+    sha256 = hashlib.sha256
+    return np.frombuffer(b"".join([sha256(text).digest()[:16] for text in texts]), DIGEST)
 
 
 @dataclass(frozen=True, slots=True)

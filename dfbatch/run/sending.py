@@ -6,6 +6,7 @@ When to send is the loop's; what the server may say is told apart by the backend
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -25,12 +26,14 @@ from dfbatch.run.ending import first_line
 from dfbatch.run.spools import body
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
     from dfbatch.backends import Accepted
     from dfbatch.run.loop import Work
 
 log = logging.getLogger("dfbatch")
 
-UPLOADS: Final = 2  # chunks posted side by side: one alone rarely fills a link, more only queue
+UPLOADS: Final = 2  # posts under way: while one's reply is due, the next body is on its way out
 NETWORK_PAUSE: Final = 60.0  # the longest pause while the network is down, seconds
 
 
@@ -42,7 +45,8 @@ async def send(work: Work) -> None:
     work.say("sending")
     await _prove(work)
     queue.reverse()
-    done = await asyncio.gather(*(_sender(work, queue) for _ in range(UPLOADS)), return_exceptions=True)
+    uplink = asyncio.Lock()
+    done = await asyncio.gather(*(_sender(work, queue, uplink) for _ in range(UPLOADS)), return_exceptions=True)
     for outcome in done:
         if isinstance(outcome, BaseException):
             raise outcome
@@ -64,38 +68,57 @@ async def _prove(work: Work) -> None:
             return
 
 
-async def _sender(work: Work, queue: list[ChunkRecord]) -> None:
+@contextlib.asynccontextmanager
+async def _turn(uplink: asyncio.Lock) -> AsyncIterator[Callable[[], None]]:
+    """One body at a time on the way out, so that the first batch is made soonest; replies are waited for together."""
+    await uplink.acquire()
+    held = [uplink]
+
+    def handed() -> None:
+        if held:
+            held.pop().release()
+
+    try:
+        yield handed
+    finally:
+        handed()
+
+
+async def _sender(work: Work, queue: list[ChunkRecord], uplink: asyncio.Lock) -> None:
     try:
         while queue and work.sending and not work.canceling:
-            await _post(work, queue.pop())
+            chunk, pause = queue.pop(), 1.0
+            while (wait := await _post(work, chunk, uplink, pause)) is not None:
+                pause = min(pause * 2, NETWORK_PAUSE)
+                await work.clock.pause(wait, work.waking)
     except BaseException:
         queue.clear()  # what stopped one would stop the others
         raise
 
 
-async def _post(work: Work, chunk: ChunkRecord) -> None:
-    """Create one batch. Where it is certain that nothing was accepted, try again or say why not."""
-    pause = 1.0
-    while work.sending and work.ledger.move(chunk.id, SUBMITTING, only_from=(PLANNED,)):
+async def _post(work: Work, chunk: ChunkRecord, uplink: asyncio.Lock, pause: float) -> float | None:
+    """Create one batch; seconds to wait where nothing was accepted and another try may help, else None."""
+    async with _turn(uplink) as handed:
+        if not work.sending or not work.ledger.move(chunk.id, SUBMITTING, only_from=(PLANNED,)):
+            return None
         work.posting.add(chunk.id)
         try:
-            accepted = await work.backend.submit(body(work.ledger, chunk, work.record), work.record.spec.betas)
+            sent = body(work.ledger, chunk, work.record, handed)
+            accepted = await work.backend.submit(sent, work.record.spec.betas)
         except Ambiguous as error:
             log.warning("run %s: chunk %d is in doubt: %s", chunk.run, chunk.ordinal, first_line(error))
             work.ledger.move(chunk.id, SUBMITTING, error=str(error))
-            return
         except DfbatchError as error:  # certain: nothing was accepted
             work.ledger.move(chunk.id, PLANNED, error=str(error))
             if not passing(error):
                 raise _explained(error, chunk) from error
-            pause = min(pause * 2, NETWORK_PAUSE)
             work.say("sending", f"waiting to send: {first_line(error)}")
-            await work.clock.pause(told(error, pause), work.waking)
+            return told(error, pause)
         else:
             _note(work, chunk, accepted)
-            return
         finally:
             work.posting.discard(chunk.id)
+    return None
 
 
 def _note(work: Work, chunk: ChunkRecord, accepted: Accepted) -> None:

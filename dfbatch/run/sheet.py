@@ -79,7 +79,7 @@ class Sheet:
             self.chunks.append(chunk)
             ids.append(chunk.id)
         requests = read_array(map_file)
-        targets = locate(requests["digest"], self.requests["digest"])
+        targets = self._targets(requests)
         reader = Reader(chunk, requests, raw)
         found = np.zeros(len(requests), FOUND)
         for block in reader.blocks():
@@ -89,6 +89,15 @@ class Sheet:
                 builder.put(laid, [_extra(name, block, at, reader) for at in chosen.tolist()])
         self.strange += reader.strange
         return found
+
+    def _targets(self, requests: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Which of our requests each request of a chunk is; in a chunk of our own, the one of the same position."""
+        if len(self.requests):
+            at = np.searchsorted(self.requests["position"], requests["position"])
+            at = np.minimum(at, len(self.requests) - 1)
+            if (self.requests["digest"][at] == requests["digest"]).all():
+                return at
+        return locate(requests["digest"], self.requests["digest"])
 
     def _judge(
         self, block: Found, targets: np.ndarray[Any, Any], origin: int
@@ -214,8 +223,9 @@ def _marks(block: Found, outcomes: list[int]) -> np.ndarray[Any, Any]:
     usages = [line.result.message.usage if line.result.message else _NO_USAGE for line in block.lines]
     marks["input"] = [usage.input_tokens or 0 for usage in usages]
     marks["output"] = [usage.output_tokens or 0 for usage in usages]
-    marks["written"] = [usage.cache_creation_input_tokens or 0 for usage in usages]
-    marks["read"] = [usage.cache_read_input_tokens or 0 for usage in usages]
+    if any(usage.cache_creation_input_tokens or usage.cache_read_input_tokens for usage in usages):
+        marks["written"] = [usage.cache_creation_input_tokens or 0 for usage in usages]
+        marks["read"] = [usage.cache_read_input_tokens or 0 for usage in usages]
     return marks
 
 

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.records import RunRecord
 
-LinesOf = Callable[
-    [np.ndarray[Any, Any]], Iterable[bytes]
-]  # indices → their parts as lines, in order
+LinesOf = Callable[[np.ndarray[Any, Any]], Iterable[bytes]]  # indices → their parts as lines, in order
 
 
 def spool(
@@ -69,10 +67,11 @@ def remove(ledger: Ledger, chunk_ids: Iterable[str]) -> None:
             path.unlink(missing_ok=True)
 
 
-def body(ledger: Ledger, chunk: ChunkRecord, record: RunRecord) -> Body:
-    """What is posted for a chunk, read from its spool as it goes."""
+def body(ledger: Ledger, chunk: ChunkRecord, record: RunRecord, handed: Callable[[], None]) -> Body:
+    """What is posted for a chunk, read from its spool as it goes; `handed` is called with the last of it."""
     requests = read_array(ledger.chunk_file(chunk.id, "map.npy"))
-    return Body(chunk.bytes, shared_of(record), custom_ids(chunk.nonce, requests), _Lines(ledger, chunk.id))
+    ids = custom_ids(chunk.nonce, requests).tolist()
+    return Body(chunk.bytes, shared_of(record), ids, _Lines(ledger, chunk.id), handed)
 
 
 class _Lines:

@@ -57,7 +57,7 @@ class Schema:
     @property
     def judging(self) -> Callable[[str], tuple[Any, ...]]:
         """What `judge` calls, for those who judge many."""
-        return self._judge.values if self._judge else self.judge
+        return self._judge.quick() if self._judge else self.judge
 
     def judge(self, text: str | bytes) -> tuple[Any, ...]:
         """The values of one answer in the order of `fields`; raises Invalid.

@@ -11,10 +11,11 @@ import json
 import random
 import socketserver
 from datetime import UTC, datetime, timedelta
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import BufferedIOBase
 
 POOL = 1000
 ANSWER = {"sentiment": "positive", "score": 4, "urgent": False, "topic": "delivery times and packaging"}
@@ -52,7 +53,7 @@ def tails() -> list[bytes]:
 TAILS = tails()
 
 
-def custom_ids(body: IO[bytes], length: int) -> list[bytes]:
+def custom_ids(body: BufferedIOBase, length: int) -> list[bytes]:
     """The ids of all requests, read as the body comes in; both clients write compact JSON."""
     found: list[bytes] = []
     mark, rest = b'"custom_id":"', b""

@@ -102,6 +102,7 @@ def main(side: str, url: str, rows: int) -> None:
     importlib.import_module("dfbatch" if side == "dfbatch" else "anthropic")
     with tempfile.TemporaryDirectory() as home:
         os.environ["DFBATCH_HOME"] = home
+        (with_dfbatch if side == "dfbatch" else with_sdk)(url, df.head(2))  # modules and connections are there
         before = resident("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts here
         began = time.perf_counter()

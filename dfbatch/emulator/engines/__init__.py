@@ -25,6 +25,7 @@ class Engine(Protocol):
     """Answers valid requests. `answer` may be called from several threads; an ApiError gives an errored line."""
 
     name: str
+    loaded: bool  # the first answer will not wait for weights
     instant: bool  # answers take no time worth a mention, so the timetable alone says what was done by when
 
     @property

@@ -24,6 +24,7 @@ class FunctionEngine:
 
     model_digest = None
     instant = True
+    loaded = True
 
     def __init__(self, function: Callable[[dict[str, Any]], Any], *, name: str | None = None) -> None:
         self.name = name or str(getattr(function, "__name__", type(function).__name__))

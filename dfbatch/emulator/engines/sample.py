@@ -6,6 +6,7 @@ cutting to max_tokens (answers.py).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,24 @@ from dfbatch.emulator.engines.values import maker, words
 from dfbatch.emulator.errors import invalid
 
 if TYPE_CHECKING:
-    from dfbatch.emulator.asks import Ask
+    from dfbatch.emulator.asks import Ask, Setting
     from dfbatch.emulator.engines.values import Maker
     from dfbatch.emulator.schedule import Law
 
 _BYTES_PER_WORD = 6.4  # of values.WORDS with the space, to turn tokens into words
 _encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How requests of one setting are answered: worked out once, kept in its scratch."""
+
+    thinks: bool
+    shows: bool
+    make: Maker | None  # of values that fit the output format
+    tools: dict[str, Maker]
+    choice: str  # auto, any, none, or tool: then `tools` holds that one alone
+    single: bool  # one call at most
 
 
 class SampleEngine:
@@ -33,6 +46,7 @@ class SampleEngine:
     name = "sample"
     model_digest = None
     instant = True
+    loaded = True
 
     def __init__(self, *, seed: int, output: Law) -> None:
         self._seed = b"sample %d" % seed
@@ -40,14 +54,13 @@ class SampleEngine:
 
     def answer(self, ask: Ask) -> Answer:
         """Made up from the request's digest."""
+        plan = ask.setting.scratch.get("sample") or _keep_plan(ask.setting)
         draw = Draw(sha256(self._seed + ask.digest).digest())
-        thinking, thought = _thinking(ask, draw)
-        tool = _tool(ask, draw)
-        if tool is not None:
-            return Answer([*thinking, *_tool_calls(ask, tool, draw)], "tool_use", thinking_tokens=thought)
-        if ask.schema is not None:
-            text = _encode(_maker(ask, "format", ask.schema)(draw)).decode()
-            return Answer([*thinking, text_block(text)], thinking_tokens=thought)
+        thinking, thought = _thinking(ask, plan, draw) if plan.thinks else ([], 0)
+        if plan.tools and _calls(ask, plan, draw):
+            return Answer([*thinking, *_tool_calls(ask, plan, draw)], "tool_use", thinking_tokens=thought)
+        if plan.make is not None:
+            return Answer([*thinking, text_block(_encode(plan.make(draw)).decode())], thinking_tokens=thought)
         cited = cited_blocks(ask, draw)
         return Answer([*thinking, *(cited or [text_block(self._text(draw))])], thinking_tokens=thought)
 
@@ -60,65 +73,63 @@ class SampleEngine:
         return f"{words(draw, min(count, 100_000)).capitalize()}."
 
 
-def _maker(ask: Ask, name: str, schema: dict[str, Any]) -> Maker:
-    """Compiled once for all requests that share the setting."""
-    scratch = ask.setting.scratch
-    if name not in scratch:
-        scratch[name] = maker(schema)
-    made: Maker = scratch[name]
-    return made
+def _keep_plan(setting: Setting) -> _Plan:
+    params = setting.params
+    thinking = params.get("thinking") or {}
+    choice = params.get("tool_choice") or {"type": "auto"}
+    form = (params.get("output_config") or {}).get("format")
+    own = [tool for tool in params.get("tools") or [] if tool.get("type") in {None, "custom"}]
+    plan = _Plan(
+        thinks=thinking["type"] in {"adaptive", "enabled"} if thinking else setting.model.thinking_default == "on",
+        shows=(thinking.get("display") or ("summarized" if setting.model.tokenizer == "old" else "omitted"))
+        == "summarized",
+        make=maker(form["schema"]) if form else None,
+        tools={tool["name"]: _tool_maker(tool) for tool in own if choice.get("name") in {None, tool["name"]}},
+        choice=choice["type"],
+        single=bool(choice.get("disable_parallel_tool_use")) or choice["type"] == "tool",
+    )
+    setting.scratch["sample"] = plan
+    return plan
 
 
-def thinks(ask: Ask) -> bool:
-    """Whether the answer opens with a thinking block: as asked, else by the model's default."""
-    asked = (ask.setting.params.get("thinking") or {}).get("type")
-    return asked in {"adaptive", "enabled"} if asked else ask.model.thinking_default == "on"
-
-
-def _thinking(ask: Ask, draw: Draw) -> tuple[list[dict[str, Any]], int]:
-    if not thinks(ask):
-        return [], 0
-    asked = ask.setting.params.get("thinking") or {}
-    shown = asked.get("display", "summarized" if ask.model.tokenizer == "old" else "omitted") == "summarized"
-    budget = int(asked.get("budget_tokens", ask.max_tokens))
-    text = f"{words(draw, 8 + draw.below(16)).capitalize()}."
-    block = {
-        "type": "thinking",
-        "thinking": text if shown else "",
-        "signature": f"EmulatedSignature{ids.named('sig', ask.digest)}",
-    }
-    return [block], min(budget, 20 + draw.below(80), max(ask.max_tokens // 2, 1))
-
-
-def _tool(ask: Ask, draw: Draw) -> dict[str, Any] | None:
-    """The tool to call: the forced one, any if any is forced, else one half of the time and never after a result."""
-    tools = [tool for tool in ask.setting.params.get("tools") or [] if tool.get("type") in {None, "custom"}]
-    choice = ask.setting.params.get("tool_choice") or {"type": "auto"}
-    if choice["type"] == "tool":
-        named: list[dict[str, Any]] = [tool for tool in tools if tool["name"] == choice["name"]]
-        return named[0] if named else None
-    if not tools or choice["type"] == "none":
-        return None
-    if choice["type"] == "auto" and (_just_got_result(ask) or draw.below(2)):
-        return None
-    chosen: dict[str, Any] = draw.of(tools)
-    return chosen
-
-
-def _tool_calls(ask: Ask, tool: dict[str, Any], draw: Draw) -> list[dict[str, Any]]:
-    choice = ask.setting.params.get("tool_choice") or {}
-    count = 1 if choice.get("disable_parallel_tool_use") or choice.get("type") == "tool" else 1 + (draw.below(4) == 0)
-    schema = {"type": "object", **tool["input_schema"]}
+def _tool_maker(tool: dict[str, Any]) -> Maker:
+    """A tool's own schema need not be within the subset; one that is beyond us is admitted in an errored line."""
     try:
-        make = _maker(ask, f"tool {tool['name']}", schema)
-        inputs = [make(draw) for _ in range(count)]
+        return maker({"type": "object", **tool["input_schema"]})
     except (KeyError, TypeError, AttributeError, RecursionError, ValueError) as error:
-        raise invalid(f"tools: the sample engine cannot make input for {tool['name']}: {error!r}") from error
+        raise _beyond_us(tool["name"], error) from error
+
+
+def _beyond_us(name: str, error: Exception) -> Exception:
+    return invalid(f"tools: the sample engine cannot make input for {name}: {error!r}")
+
+
+def _thinking(ask: Ask, plan: _Plan, draw: Draw) -> tuple[list[dict[str, Any]], int]:
+    budget = (ask.setting.params.get("thinking") or {}).get("budget_tokens", ask.max_tokens)
+    text = f"{words(draw, 8 + draw.below(16)).capitalize()}." if plan.shows else ""
+    block = {"type": "thinking", "thinking": text, "signature": f"EmulatedSignature{ids.named('sig', ask.digest)}"}
+    return [block], min(int(budget), 20 + draw.below(80), max(ask.max_tokens // 2, 1))
+
+
+def _calls(ask: Ask, plan: _Plan, draw: Draw) -> bool:
+    """Whether a tool is called: always if forced, else one half of the time and never just after a result."""
+    if plan.choice == "auto":
+        return not _just_got_result(ask) and draw.below(2) == 0
+    return plan.choice != "none"
+
+
+def _tool_calls(ask: Ask, plan: _Plan, draw: Draw) -> list[dict[str, Any]]:
+    name = draw.of(list(plan.tools))
+    count = 1 if plan.single else 1 + (draw.below(4) == 0)
+    try:
+        inputs = [plan.tools[name](draw) for _ in range(count)]
+    except (KeyError, TypeError, AttributeError, RecursionError, ValueError, IndexError) as error:
+        raise _beyond_us(name, error) from error
     return [
         {
             "type": "tool_use",
             "id": ids.named("toolu", ask.digest + bytes([row])),
-            "name": tool["name"],
+            "name": name,
             "input": made,
             "caller": {"type": "direct"},
             "toolset_name": None,

@@ -35,6 +35,7 @@ class ModelEngine:
     """Loads on the first answer. One request at a time; llama.cpp reuses the prefix it shares with the last one."""
 
     instant = False
+    loaded = False
 
     def __init__(self, path: Path | None, *, name: str | None = None, seed: int = 0, context: int = 4096) -> None:
         found = path or weights.find()
@@ -72,11 +73,13 @@ class ModelEngine:
         """Let go of the model."""
         with self._turns:
             self._server = None
+            self.loaded = False
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         try:
             if self._server is None:
                 self._server = _load(self._path, self._context)
+                self.loaded = True
             reply: dict[str, Any] = self._server.handle_chat_completions(question)
         except (ValueError, RuntimeError) as error:  # a schema its grammar cannot express, among others
             raise invalid(str(error)) from error

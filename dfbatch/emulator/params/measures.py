@@ -83,7 +83,7 @@ def choice_without_tools(params: dict[str, Any], _case: Case) -> bool:
 def unknown_choice(params: dict[str, Any], _case: Case) -> str | None:
     """A tool_choice that names no tool."""
     name = (params.get("tool_choice") or {}).get("name")
-    known = {tool.get("name") for tool in params.get("tools") or []}
+    known = [tool.get("name") for tool in params.get("tools") or []]
     return None if name is None or name in known else str(name)
 
 

@@ -93,7 +93,7 @@ SHAPES = {
         "eager_input_streaming": "boolean?",
         "input_examples": "[object]",
     },
-    "server_tool": {"type!": "string", "*": "any", "cache_control": "{cache_control}?"},
+    "server_tool": {"type!": "string", "name": "string", "*": "any", "cache_control": "{cache_control}?"},
     # blocks
     "text": {"type!": "string", "text!": "string", "cache_control": "{cache_control}?", "citations": "[object]?"},
     "image": {

@@ -54,7 +54,7 @@ def _accept(house: House, call: Call, path: Path, request: Request) -> Response:
     made = house.life.new(
         len(entries), workspace=call.workspace, version=call.version, betas=list(call.betas), profile=call.profile
     )
-    made.stuck = house.faults.strike("life", "create") is not None
+    made.stuck = house.faults.strike("birth", "create") is not None
     house.life.accept(path, entries, made)
     return Json(_shape(house, made, request))
 
@@ -73,7 +73,7 @@ def retrieve(request: Request) -> Response:
     if batch_id == house.seed_id:
         return Json(seeded.batch(batch_id, _origin(request)))
     _found(house, call, batch_id)
-    if house.faults.strike("life", "retrieve") is not None:
+    if house.faults.strike("loss", "retrieve") is not None:
         house.life.vanish(batch_id)
     return Json(_shape(house, _found(house, call, batch_id), request))
 
@@ -101,7 +101,7 @@ def cancel(request: Request) -> Response:
     if batch_id == house.seed_id:
         return Json(seeded.batch(batch_id, _origin(request)))
     _found(house, call, batch_id)
-    stuck = house.faults.strike("life", "cancel") is not None
+    stuck = house.faults.strike("cancel", "cancel") is not None
     return Json(_shape(house, house.life.cancel(batch_id, call.workspace, stuck=stuck), request))
 
 
@@ -110,6 +110,7 @@ def delete(request: Request) -> Response:
     house, call = _at(request)
     batch_id = request.path_params["id"]
     if batch_id != house.seed_id:
+        _found(house, call, batch_id)
         house.life.delete(batch_id, call.workspace)
     return Json({"id": batch_id, "type": "message_batch_deleted"})
 

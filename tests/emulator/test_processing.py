@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+from dfbatch.emulator.folder import private_open
+
+from .api import ROUTE, ask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import pytest
+
+    from .api import Api
+
+
+def test_a_batch_that_cannot_be_written_waits_for_the_next_start_and_others_go_on(
+    serve: Callable[..., Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = iter([OSError(errno.ENOSPC, "No space left on device")])
+
+    def full(path: Path, mode: str = "wb") -> Any:
+        for failure in failures:
+            raise failure
+        return private_open(path, mode)
+
+    monkeypatch.setattr("dfbatch.emulator.processing.private_open", full)
+    api = serve(data=tmp_path)
+    first = api.create(ask("a"))
+    api.server.wait_idle()
+    second = api.create(ask("b"))
+    statuses = [api.ended(batch["id"])["processing_status"] for batch in (first, second)]
+    api.server.stop()
+    again = serve(data=tmp_path)
+
+    assert statuses == ["in_progress", "ended"]
+    assert "cannot be processed now" in caplog.text
+    assert again.ended(first["id"])["request_counts"]["succeeded"] == 1
+
+
+def test_a_fault_of_our_own_is_an_errored_line_and_is_logged(
+    serve: Callable[..., Api], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = serve()
+    monkeypatch.setattr(api.server.engine, "answer", lambda _ask: 1 / 0)
+
+    (result,) = api.run(ask("secret words"))
+
+    assert result["error"]["error"] == {"type": "api_error", "message": "Internal server error: ZeroDivisionError"}
+    assert "secret words" not in caplog.text
+
+
+def test_stopping_in_the_middle_keeps_what_was_accepted(serve: Callable[..., Api], tmp_path: Path) -> None:
+    first = serve(data=tmp_path)
+    ids = [first.create(*(ask(f"text {batch} {row}") for row in range(400)))["id"] for batch in range(5)]
+    first.server.stop()
+    second = serve(data=tmp_path)
+
+    assert [second.ended(batch_id)["request_counts"]["succeeded"] for batch_id in ids] == [400] * 5
+    assert second.server.usage()["requests"] == 2_000
+    assert len(second.http.get(ROUTE).json()["data"]) == 5
