@@ -137,41 +137,41 @@ def scrub(text: str) -> str:
 
 def _whole(kind: Kind, values: Sequence[Any]) -> tuple[Array, Array] | None:
     expected, pack = _PACKS.get(kind.name, ((), _pack_text))
-    if not expected or not set(map(type, values)) - {NoneType} <= set(expected):
+    found = set(map(type, values))
+    if not expected or not found - {NoneType} <= set(expected):
         return None
+    valid = _present(values) if NoneType in found else np.ones(len(values), np.bool_)
     try:
-        return pack(kind, values)
+        return pack(kind, values, valid)
     except (OverflowError, UnicodeEncodeError, KeyError):
         return None
 
 
-def _pack_text(_: Kind, values: Sequence[Any]) -> tuple[Array, Array]:
+def _pack_text(_: Kind, values: Sequence[Any], valid: Array) -> tuple[Array, Array]:
     joined = "".join(filter(None, values))
     if not joined.isascii():
         joined.encode()  # raises on lone surrogates
-    return _objects(values), _present(values)
+    return _objects(values), valid
 
 
-def _pack_number(kind: Kind, values: Sequence[Any]) -> tuple[Array, Array]:
-    valid = _present(values)
+def _pack_number(kind: Kind, values: Sequence[Any], valid: Array) -> tuple[Array, Array]:
     filled = values if valid.all() else [0 if value is None else value for value in values]
     return np.array(filled, dtype=_DTYPES[kind.name]), valid
 
 
-def _pack_float(_: Kind, values: Sequence[Any]) -> tuple[Array, Array]:
+def _pack_float(_: Kind, values: Sequence[Any], __: Array) -> tuple[Array, Array]:
     block = np.array(values, dtype=np.float64)  # None becomes NaN
     valid = ~np.isnan(block)
     block[~valid] = 0
     return block, valid
 
 
-def _pack_category(kind: Kind, values: Sequence[Any]) -> tuple[Array, Array]:
+def _pack_category(kind: Kind, values: Sequence[Any], valid: Array) -> tuple[Array, Array]:
     code_of = {label: code for code, label in enumerate(kind.categories)} | {None: -1}
-    block = np.fromiter((code_of[value] for value in values), dtype=np.int32, count=len(values))
-    return block, block >= 0
+    return np.array([*map(code_of.__getitem__, values)], dtype=np.int32), valid
 
 
-_PACKS: dict[str, tuple[tuple[type, ...], Callable[[Kind, Sequence[Any]], tuple[Array, Array]]]] = {
+_PACKS: dict[str, tuple[tuple[type, ...], Callable[[Kind, Sequence[Any], Array], tuple[Array, Array]]]] = {
     "str": ((str,), _pack_text),
     "int": ((int,), _pack_number),
     "bool": ((bool,), _pack_number),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+import traceback
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from dfbatch.emulator.store import Batch
 
 _BLOCK = 256
+_SOON = 0.05  # seconds until answers are put down, at the latest after the one under way
+_PATIENCE = 3.0  # seconds a stop waits for the answer under way
 _NOTHING = Cached()
 log = logging.getLogger("dfbatch.emulator")
 
@@ -51,6 +55,7 @@ class Processor:
         self._cache = cache
         self._faults = faults
         self._asks = Asks()
+        self._abandoned = False
         self._thread = threading.Thread(target=self._run, name="emulator-processor", daemon=True)
 
     def start(self) -> None:
@@ -58,13 +63,16 @@ class Processor:
         self._thread.start()
 
     def join(self) -> None:
-        """After `Life.stop`: waits for the block under way."""
-        self._thread.join()
+        """After `Life.stop`: waits for the answer under way, or gives it up after a while."""
+        self._thread.join(_PATIENCE)
+        self._abandoned = self._thread.is_alive()
 
     def _run(self) -> None:
         while (batch := self._life.next_open()) is not None:
             try:
                 self._answer(batch)
+            except _GivenUp:
+                return
             except Exception:  # a full disk, for one: it is taken up again at the next start
                 log.exception("batch %s cannot be processed now", batch.id)
                 self._life.set_aside(batch.id)
@@ -79,16 +87,24 @@ class Processor:
         ):
             at = work.done
             while at < work.total and self._life.wants_more(batch.id, at):
-                step = _BLOCK if self._engine.instant else 1
-                block = range(at, min(at + step, work.total))
-                rows = [self._line(work, place, body, out) for place in work.places(block)]
+                rows = self._block(work, at, body, out)
                 out.flush()
                 ledger.write(records.packed(rows))
                 ledger.flush()
-                at = block.stop
+                at += len(rows)
                 self._life.note_answered(batch.id, at)
         if not self._life.stopping:
             self._life.close(batch.id)
+
+    def _block(self, work: _Work, at: int, body: FileIO, out: BinaryIO) -> list[Row]:
+        """As many lines as are soon made; one at least."""
+        rows = []
+        end = time.monotonic() + _SOON
+        for place in work.places(at, _BLOCK):
+            rows.append(self._line(work, place, body, out))
+            if time.monotonic() > end:
+                break
+        return rows
 
     def _line(self, work: _Work, place: _Place, body: FileIO, out: BinaryIO) -> Row:
         custom_id = place.name.decode()
@@ -102,10 +118,12 @@ class Processor:
         except ApiError as error:
             line = lines.errored(custom_id, error)
             row = lines.free_row(work.end, len(line))
-        except Exception as error:
-            log.exception("a request of batch %s failed in the emulator", work.batch.id)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not harm other requests
+            log.error("a request of batch %s failed in the emulator: %s", work.batch.id, _where(error))  # noqa: TRY400
             line = lines.errored(custom_id, ApiError(f"Internal server error: {type(error).__name__}", status=500))
             row = lines.free_row(work.end, len(line))
+        if self._abandoned:
+            raise _GivenUp  # the folder may have another owner by now
         out.write(line)
         work.end += len(line)
         return row
@@ -114,6 +132,16 @@ class Processor:
         start, finish = work.times(place.position)
         salt = work.batch.id.encode() + place.name
         return self._cache.bill(ask, pool=f"{work.batch.workspace} batch", start=start, finish=finish, salt=salt)
+
+
+def _where(error: Exception) -> str:
+    """Type and place alone: what an exception says may quote a request, and those are never logged."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {last.filename}:{last.lineno}"
+
+
+class _GivenUp(Exception):
+    """The emulator stopped while an answer was under way."""
 
 
 class _Place(NamedTuple):
@@ -145,9 +173,9 @@ class _Work:
         work.done, work.end = torn.lines, torn.bytes
         return work
 
-    def places(self, block: range) -> list[_Place]:
-        entries = self.entries[self.order[block.start : block.stop]].tolist()
-        return [_Place(position, *entry) for position, entry in zip(block, entries, strict=True)]
+    def places(self, at: int, most: int) -> list[_Place]:
+        entries = self.entries[self.order[at : at + most]].tolist()
+        return [_Place(position, *entry) for position, entry in enumerate(entries, at)]
 
     def times(self, position: int) -> tuple[int, int]:
         return (

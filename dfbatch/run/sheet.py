@@ -16,7 +16,7 @@ from dfbatch.kinds import TEXT, Kind
 from dfbatch.ledger.files import read_array
 from dfbatch.plan import locate
 from dfbatch.pricing import Tokens
-from dfbatch.results import CODE, FINAL, FOUND, OUTCOMES, PENDING, SUCCEEDED, Result, Usage, meaning
+from dfbatch.results import CODE, FINAL, FOUND, OUTCOMES, PENDING, SUCCEEDED, Usage, meaning
 from dfbatch.run.reader import Found, Reader
 from dfbatch.schemas import Invalid
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from dfbatch.schemas import Schema
 
     Judging = Callable[[str], tuple[Any, ...]]
-    Said = tuple[int, str, tuple[Any, ...] | None]  # outcome, error, values
 
 _NO_USAGE = Usage()
 _OUTCOME = Kind("category", categories=OUTCOMES[1:])
@@ -104,14 +103,14 @@ class Sheet:
     ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Judge a block and lay its values; returns what was found, where it was laid, and which lines those are."""
         judge = self.schema.judging
-        said = _said_all(block.lines, judge)
-        marks = _marks(block, [outcome for outcome, _, _ in said])
+        outcomes, errors, values = _said_all(block.lines, judge, blank=(None,) * len(self._builders))
+        marks = _marks(block, outcomes)
         chosen = np.flatnonzero((targets >= 0) & self._gives_way(targets, marks["outcome"], origin))
         laid = targets[chosen]
         self.found[laid], self.source[laid] = marks[chosen], origin
-        self._note_errors(laid, [said[at][1] for at in chosen.tolist()])
-        blank = (None,) * len(self._builders)
-        values = [said[at][2] or blank for at in chosen.tolist()]
+        self._note_errors(laid, chosen, errors)
+        if len(chosen) < len(values):
+            values = [values[at] for at in chosen.tolist()]
         for builder, cells in zip(self._builders, zip(*values, strict=True), strict=False):
             builder.put(laid, cells)
             self._note_misfits(builder)
@@ -128,12 +127,12 @@ class Sheet:
         way |= self.source[targets] == origin
         return way
 
-    def _note_errors(self, laid: np.ndarray[Any, Any], told: list[str]) -> None:
-        if self.errors or any(told):
-            for target, error in zip(laid.tolist(), told, strict=True):
+    def _note_errors(self, laid: np.ndarray[Any, Any], chosen: np.ndarray[Any, Any], errors: dict[int, str]) -> None:
+        if self.errors or errors:
+            for at, target in zip(chosen.tolist(), laid.tolist(), strict=True):
                 self.errors.pop(target, None)
-                if error:
-                    self.errors[target] = error
+                if at in errors:
+                    self.errors[target] = errors[at]
 
     def _note_misfits(self, builder: Builder) -> None:
         """A value that the column's type cannot hold is no answer: 2**70 in a column of 64-bit integers."""
@@ -180,32 +179,36 @@ class Sheet:
         return Tokens(*(int(part[name].sum()) for name in ("input", "output", "written", "read")))
 
 
-def _said_all(lines: Sequence[Line], judge: Judging) -> list[Said]:
-    """What each line says; written out for the plain, complete answer that most lines are."""
-    said: list[Said] = []
-    for line in lines:
-        message = line.result.message
-        if message is not None and message.stop_reason == "end_turn" and len(message.content) == 1:
-            text = message.content[0].text
-            if text is not None and message.content[0].type == "text" and line.result.type == "succeeded":
-                try:
-                    said.append((SUCCEEDED, "", judge(text)))
-                except Invalid as invalid:
-                    said.append((CODE["invalid"], str(invalid), None))
+def _said_all(
+    lines: Sequence[Line], judge: Judging, *, blank: tuple[None, ...]
+) -> tuple[list[int], dict[int, str], list[tuple[Any, ...]]]:
+    """What lines say: outcomes, errors by line, values. Written out for the plain, complete answer most lines are."""
+    outcomes, errors, values = [SUCCEEDED] * len(lines), dict[int, str](), list[tuple[Any, ...]]()
+    for at, line in enumerate(lines):
+        result = line.result
+        message = result.message
+        try:
+            if (
+                message is not None
+                and message.stop_reason == "end_turn"
+                and len(message.content) == 1
+                and (text := message.content[0].text) is not None
+                and message.content[0].type == "text"
+                and result.type == "succeeded"
+            ):
+                values.append(judge(text))
                 continue
-        said.append(_said(line.result, judge))
-    return said
-
-
-def _said(result: Result, judge: Judging) -> Said:
-    """Outcome, error and values of one result, as the schema judges it."""
-    outcome, text, error = meaning(result)
-    if outcome != "succeeded":
-        return CODE[outcome], error, None
-    try:
-        return SUCCEEDED, "", judge(text)
-    except Invalid as invalid:
-        return CODE["invalid"], str(invalid), None
+            outcome, text, error = meaning(result)
+            if outcome == "succeeded":
+                values.append(judge(text))
+                continue
+        except Invalid as invalid:
+            outcome, error = "invalid", str(invalid)
+        values.append(blank)
+        outcomes[at] = CODE[outcome]
+        if error:
+            errors[at] = error
+    return outcomes, errors, values
 
 
 def _spread(values: np.ndarray[Any, Any], take: np.ndarray[Any, Any], fill: object) -> np.ndarray[Any, Any]:

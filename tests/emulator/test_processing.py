@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 from typing import TYPE_CHECKING, Any
 
 from dfbatch.emulator.folder import private_open
@@ -49,6 +50,7 @@ def test_a_fault_of_our_own_is_an_errored_line_and_is_logged(
     (result,) = api.run(ask("secret words"))
 
     assert result["error"]["error"] == {"type": "api_error", "message": "Internal server error: ZeroDivisionError"}
+    assert "ZeroDivisionError at " in caplog.text
     assert "secret words" not in caplog.text
 
 
@@ -61,3 +63,29 @@ def test_stopping_in_the_middle_keeps_what_was_accepted(serve: Callable[..., Api
     assert [second.ended(batch_id)["request_counts"]["succeeded"] for batch_id in ids] == [400] * 5
     assert second.server.usage()["requests"] == 2_000
     assert len(second.http.get(ROUTE).json()["data"]) == 5
+
+
+def test_an_answer_that_takes_too_long_is_given_up_at_the_stop(
+    serve: Callable[..., Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dfbatch.emulator.processing._PATIENCE", 0.01)
+    entered, leave = threading.Event(), threading.Event()
+
+    def thinker(_params: dict[str, Any]) -> str:
+        entered.set()
+        leave.wait(10)
+        return "late"
+
+    first = serve(engine=thinker, data=tmp_path)
+    batch = first.create(ask())
+    entered.wait(10)
+    thread = next(thread for thread in threading.enumerate() if thread.name == "emulator-processor")
+    first.server.stop()
+    second = serve(engine=lambda _params: "soon", data=tmp_path)
+    ended = second.ended(batch["id"])
+    leave.set()
+    thread.join(10)
+    (line,) = second.lines(batch["id"])
+
+    assert ended["request_counts"]["succeeded"] == 1
+    assert line["result"]["message"]["content"][0]["text"] == "soon"

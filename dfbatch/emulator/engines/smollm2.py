@@ -71,9 +71,8 @@ class ModelEngine:
 
     def close(self) -> None:
         """Let go of the model."""
-        with self._turns:
-            self._server = None
-            self.loaded = False
+        self._server = None  # an answer under way holds on to it until it is done
+        self.loaded = False
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         try:
