@@ -265,6 +265,15 @@ def test_a_refusal_is_a_succeeded_line_without_content_and_is_not_billed(serve: 
     assert api.server.usage()["requests"] == 0
 
 
+def test_a_refusal_in_the_middle_is_billed(serve: Serve) -> None:
+    api = serve(faults=["refusal:late=1"])
+    message = api.message(ask())
+
+    assert message["stop_reason"] == message["stop_details"]["type"] == "refusal"
+    assert message["content"][0]["text"]
+    assert api.server.usage()["requests"] == 1
+
+
 def test_an_answer_breaks_off_at_max_tokens(serve: Serve) -> None:
     message = spoiled(serve, "max_tokens")
 

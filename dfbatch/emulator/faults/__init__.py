@@ -54,7 +54,7 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "foreign_ids": ("stream", "results", {"every": 3}),
     "unknown_type": ("stream", "results", {"every": 3}),
     "no_content_type": ("stream", "results", {}),
-    "refusal": ("answer", "answer", {"category": "general_harms"}),
+    "refusal": ("answer", "answer", {"category": "general_harms", "late": 0}),
     "max_tokens": ("answer", "answer", {}),
     "invalid_json": ("answer", "answer", {}),
     "enum_case": ("answer", "answer", {}),

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from dfbatch.emulator.asks import Ask
 
 
-def _refusal(answer: Answer, _ask: Ask, options: dict[str, Any]) -> Answer:
-    """Refused before any output: no content, not billed (reference §2.1)."""
+def _refusal(answer: Answer, ask: Ask, options: dict[str, Any]) -> Answer:
+    """Refused before any output: no content, not billed; `late`: in the middle of it, and billed (reference §2.1)."""
     details = {"type": "refusal", "category": options["category"], "explanation": "Refused by the emulator, on demand."}
+    if options["late"]:
+        return replace(_max_tokens(answer, ask, options), stop_reason="refusal", stop_details=details)
     return replace(
         answer,
         content=[],
