@@ -16,8 +16,8 @@ import msgspec
 import numpy as np
 
 from dfbatch.ledger import ROW
-from dfbatch.ledger.files import whole
-from dfbatch.requests import DIGEST, Digester, parts
+from dfbatch.ledger.files import translated
+from dfbatch.requests import DIGEST, Digester, halved, parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,7 +57,8 @@ def ask(table: Table, prompt: Prompt, digester: Digester, *, on_null: OnNull, sc
     asked = Asked(
         np.zeros(height, ROW), np.zeros(height, DIGEST), np.zeros(height, np.int64), np.zeros(height, np.int64)
     )
-    with whole(scratch, durable=False) as file:
+    with translated(scratch), scratch.open("wb") as file:  # in a folder that only the user can enter
+        scratch.chmod(0o600)
         notes = _Notes(asked, digester, file)
         for start in range(0, height, BLOCK):
             stop = min(start + BLOCK, height)
@@ -110,7 +111,7 @@ class _Notes:
         self.file.write(b"\n".join([*made_parts, b""]))
         ends = self.place + np.cumsum(written)
         rows = slice(start, start + len(made))
-        self.asked.digests[rows], self.asked.lengths[rows] = np.frombuffer(b"".join(digests), DIGEST), lengths
+        self.asked.digests[rows], self.asked.lengths[rows] = halved(digests), lengths
         self.asked.offsets[rows] = ends - written
         self.place = int(ends[-1])
 
@@ -139,7 +140,7 @@ def _contents(block: dict[str, list[Any]], reads: Sequence[str], size: int) -> n
         rows = zip(*(block[name] for name in reads), strict=True) if reads else [()] * size
         texts = [_canonical(cells) for cells in rows]
     sha256 = hashlib.sha256
-    return np.frombuffer(b"".join([sha256(text).digest()[:16] for text in texts]), DIGEST)
+    return halved([sha256(text).digest() for text in texts])
 
 
 @dataclass(frozen=True, slots=True)
