@@ -1,6 +1,6 @@
 """An engine's answer, cut to what the request allows, and the Message it travels in.
 
-Not here: making answers (engines/), spoiling them on purpose (faults/answers.py), result lines (lines.py).
+Not here: making answers (engines/), spoiling them on purpose (faults/spoiled.py), result lines (lines.py).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Faults in the bytes of a results download: lines doubled, dropped, foreign, blank, or the whole cut short.
 
-Not here: the untouched stream (routes/results.py).
+Not here: the untouched stream (routes/batches.py).
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from dfbatch.emulator.clock import SECOND
 from dfbatch.emulator.errors import invalid, not_found
 from dfbatch.emulator.faults import stream, wire
 from dfbatch.emulator.folder import private_open
+from dfbatch.emulator.gate import drain
 from dfbatch.emulator.replies import Json
 from dfbatch.emulator.routes import seeded
 from dfbatch.emulator.uploads import taken_in
@@ -38,7 +39,7 @@ _BLOCK = 1 << 18
 async def create(request: Request) -> Response:
     """POST /v1/messages/batches: into a file, checked as a stream, accepted when durable."""
     house, call = _at(request)
-    _refuse_encoded(request)
+    await _refuse_encoded(request)
     path = house.folder.incoming / secrets.token_hex(8)
     try:
         with private_open(path) as out:
@@ -59,9 +60,10 @@ def _accept(house: House, call: Call, path: Path, request: Request) -> Response:
     return Json(_shape(house, made, request))
 
 
-def _refuse_encoded(request: Request) -> None:
+async def _refuse_encoded(request: Request) -> None:
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding != "identity":  # which encodings the API takes is [?] §1.8
+        await drain(request.receive)
         details = {"error_code": "request_body_encoding_unsupported"}
         raise invalid(f"Content-Encoding: {encoding} is not supported", details=details)
 
@@ -72,7 +74,7 @@ def retrieve(request: Request) -> Response:
     batch_id = request.path_params["id"]
     if batch_id == house.seed_id:
         return Json(seeded.batch(batch_id, _origin(request)))
-    _found(house, call, batch_id)
+    house.life.get(batch_id, call.workspace)
     if house.faults.strike("loss", "retrieve") is not None:
         house.life.vanish(batch_id)
     return Json(_shape(house, _found(house, call, batch_id), request))
@@ -132,7 +134,10 @@ def results(request: Request) -> Response:
 def _download(request: Request, house: House, batch: Batch) -> Response:
     """The file as it lies, in bounded memory; or its lines as the armed faults leave them."""
     faults = house.faults.strikes("stream", "results")
-    file = house.folder.batch(batch.id).results.open("rb")  # now: a batch deleted meanwhile is still read to its end
+    try:
+        file = house.folder.batch(batch.id).results.open("rb")  # now: a batch deleted later is still read to its end
+    except FileNotFoundError:
+        raise not_found(f"Message Batch with id {batch.id} not found.") from None
     size = os.fstat(file.fileno()).st_size
     reply = StreamingResponse(stream.changed(_lines(file), faults) if faults else _blocks(file))
     cut = stream.cut_at(size, faults)
