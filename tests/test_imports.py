@@ -11,7 +11,7 @@ import pytest
 HEAVY = [
     *("asyncio", "pydantic", "pydantic_core", "httpx", "anyio", "ssl"),
     *("ipywidgets", "anywidget", "IPython", "traitlets", "tqdm", "nest_asyncio"),
-    *("starlette", "uvicorn", "ijson", "xllamacpp", "click", "platformdirs", "sqlite3", "msgspec"),
+    *("starlette", "uvicorn", "xllamacpp", "click", "platformdirs", "sqlite3", "msgspec"),
     *("numpy", "pandas", "polars", "pyarrow", "concurrent.futures", "logging", "subprocess"),
 ]
 ALL_FOUR = """

@@ -19,7 +19,7 @@ from tests.test_map import ISLAND, imports
 
 PROJECT = Path(__file__).parents[1]
 PARTS = ["dfbatch", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"]
-LOCAL = ["ijson", "starlette", "uvicorn", "xllamacpp"]
+LOCAL = ["starlette", "uvicorn", "xllamacpp"]
 
 
 def pip(*arguments: str) -> None:
@@ -97,7 +97,7 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     assert facts["Requires-Python"] == ">=3.11"
     assert sorted(facts.get_all("Provides-Extra", [])) == ["demo", "local", "pandas", "polars", "test"]
     assert not [
-        text for text in required if re.match(r"pandas|polars|starlette|uvicorn|ijson|xllamacpp|anthropic", text)
+        text for text in required if re.match(r"pandas|polars|starlette|uvicorn|xllamacpp|anthropic", text)
     ]
     assert "dfbatch" in facts.get_payload()
 

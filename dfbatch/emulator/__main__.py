@@ -5,6 +5,7 @@ Not here: the server (server.py).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -31,7 +32,7 @@ _LAWS = {"sample": "lognormal:120:0.6"}
 
 @click.command("emulate", context_settings={"show_default": True})
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
-@click.option("--port", default=8787, help="Port to listen on; 0 takes a free one.")
+@click.option("--port", default=8787, type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
 @click.option("--engine", default="smollm2", help="Who answers: smollm2, sample, or the path of a GGUF file.")
 @click.option("--model-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Weights for smollm2.")
 @click.option(
@@ -44,7 +45,9 @@ _LAWS = {"sample": "lognormal:120:0.6"}
 @click.option("--output-law", default="lognormal:40:0.6", help="Tokens of a free answer of the sample engine.")
 @click.option("--tier", default="start", type=click.Choice(list(TIERS)), help="Rate limits and queue of this tier.")
 @click.option("--fault", "faults", multiple=True, help="Something to go wrong: 429@create:times=2. May be repeated.")
-@click.option("--cache-hit", default=1.0, help="Share of possible prompt cache hits that do hit.")
+@click.option(
+    "--cache-hit", default=1.0, type=click.FloatRange(0, 1), help="Share of possible prompt cache hits that do hit."
+)
 @click.option("--seed-id", help="A batch id that answers by shape, for test suites written against a mock.")
 @click.option("--ready-file", type=click.Path(dir_okay=False, path_type=Path), help="Write JSON here once listening.")
 @click.option("--exit-with-parent", type=int, help="Stop when the process with this id is gone.")
@@ -60,15 +63,17 @@ def main(ready_file: Path | None, exit_with_parent: int | None, *, quiet: bool, 
     done = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: done.set())
-    with _opened(options) as server:
+    try:
+        with _opened(options) as server:
+            if ready_file is not None:
+                _announce(ready_file, server)
+            if not quiet:
+                _greet(server)
+            while alive() and not done.wait(_PATIENCE):
+                pass
+    finally:
         if ready_file is not None:
-            _announce(ready_file, server)
-        if not quiet:
-            _greet(server)
-        while alive() and not done.wait(_PATIENCE):
-            pass
-    if ready_file is not None:
-        ready_file.unlink(missing_ok=True)
+            _withdraw(ready_file)
 
 
 def _opened(options: dict[str, Any]) -> Server:
@@ -89,6 +94,13 @@ def _announce(path: Path, server: Server) -> None:
     draft.touch(mode=0o600)
     draft.write_text(json.dumps({"url": server.url, **facts}), encoding="utf-8")
     draft.replace(path)
+
+
+def _withdraw(path: Path) -> None:
+    """Unless a successor has written its own there by now."""
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):  # gone, or not one of ours
+        if json.loads(path.read_text(encoding="utf-8"))["pid"] == os.getpid():
+            path.unlink()
 
 
 def _greet(server: Server) -> None:

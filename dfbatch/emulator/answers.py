@@ -36,6 +36,8 @@ def text_block(text: str, citations: list[dict[str, Any]] | None = None) -> dict
 
 def fitted(answer: Answer, ask: Ask) -> Answer:
     """The answer as the request lets it end: at a stop sequence, at max_tokens, at the end of the context."""
+    if not ask.max_tokens:  # a direct call that only warms the cache
+        return Answer([], "max_tokens", input_tokens=answer.input_tokens, output_tokens=0)
     if answer.output_tokens is not None:
         return answer
     sequences = ask.setting.params.get("stop_sequences")

@@ -14,7 +14,7 @@ import msgspec
 
 from dfbatch.emulator import tokens
 from dfbatch.emulator.errors import ApiError, invalid
-from dfbatch.emulator.params.forms import REQUIRED
+from dfbatch.emulator.params.forms import OBJECT, REQUIRED
 from dfbatch.emulator.params.judge import Case, judge_length, judge_messages, judge_shared, model_of
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _object(raw: bytes | memoryview) -> dict[str, msgspec.Raw]:
     try:
         return _fields.decode(raw)
     except msgspec.ValidationError as error:
-        raise invalid("Input should be a valid dictionary or object to extract fields from") from error
+        raise invalid(OBJECT) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _not_json(error) from error
 

@@ -42,6 +42,12 @@ class Cached(NamedTuple):
         """All tokens billed in some other way than as plain input."""
         return self.read + self.write_5m + self.write_1h
 
+    def measured(self, prompt: int | None, ruled: int) -> Cached:
+        """The same shares of a prompt that a real model counted; `ruled` is its length by the rule of tokens.py."""
+        if prompt is None or not ruled:
+            return self
+        return Cached(*(count * prompt // ruled for count in self))
+
 
 class _Boundary(NamedTuple):
     digest: bytes
@@ -65,8 +71,13 @@ class PromptCache:
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._lock = threading.Lock()
 
-    def bill(self, ask: Ask, *, pool: str, start: int, finish: int, salt: bytes = b"") -> Cached:
-        """What the request reads and writes when it runs from `start` to `finish` in `pool` (workspace and kind)."""
+    def bill(
+        self, ask: Ask, *, pool: str, start: int, finish: int, prompt: int | None = None, salt: bytes = b""
+    ) -> Cached:
+        """What the request reads and writes when it runs from `start` to `finish` in `pool` (workspace and kind).
+
+        `prompt` is the prompt's length where the engine counted it itself.
+        """
         if not ask.marked:
             return Cached()
         boundaries = list(_boundaries(ask, pool))
@@ -76,7 +87,7 @@ class PromptCache:
             read = boundaries[found].tokens if found is not None else 0
             if found is not None:
                 entry = self._entries[boundaries[found].digest]
-                entry.expires_at = start + LIFETIMES[entry.ttl]
+                entry.expires_at = max(entry.expires_at, start + LIFETIMES[entry.ttl])
             written = {"5m": 0, "1h": 0}
             done = read
             for row in marked:
@@ -85,7 +96,7 @@ class PromptCache:
                     written[ttl] += count - done
                     done = count
                     self._write(boundaries[row], ttl, finish)
-        return Cached(read, written["5m"], written["1h"])
+        return Cached(read, written["5m"], written["1h"]).measured(prompt, ask.tokens)
 
     def clear(self) -> None:
         """Forget every prefix."""
@@ -107,8 +118,13 @@ class PromptCache:
 
     def _write(self, boundary: _Boundary, ttl: str, finish: int) -> None:
         known = self._entries.get(boundary.digest)
+        until = finish + LIFETIMES[ttl]
         if known is None or known.expires_at < finish:
-            self._entries[boundary.digest] = _Entry(finish, finish + LIFETIMES[ttl], ttl)
+            self._entries[boundary.digest] = _Entry(finish, until, ttl)
+        else:
+            known.readable_at = min(known.readable_at, finish)
+            if until > known.expires_at:
+                known.expires_at, known.ttl = until, ttl
         while len(self._entries) > _MOST:
             self._entries.popitem(last=False)
 

@@ -10,16 +10,15 @@ before the comma held whole requests: the cut is proved, not guessed.
 
 from __future__ import annotations
 
-import contextlib
-import io
+import json
 import re
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
-import ijson
 import msgspec
 import numpy as np
 
 from dfbatch.emulator.errors import ApiError, invalid
+from dfbatch.emulator.params.forms import OBJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +36,7 @@ _TRIES = 8
 _MARGIN = 16  # a word, number or escape broken off is told of where it begins
 _HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"requests"[ \t\r\n]*:[ \t\r\n]*\[')
 _CUT = re.compile(rb',(?=[ \t\r\n]*\{[ \t\r\n]*"(?:custom_id|params)"[ \t\r\n]*:)')
+_BLANKS = re.compile(r"[ \t\r\n,]*")
 _WHERE = re.compile(r"\(byte (\d+)\)")
 _OPENING = b'{"requests":['
 _BROKEN = (RecursionError, UnicodeDecodeError)  # what msgspec raises besides its own errors, wherever it stands
@@ -53,6 +53,7 @@ class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
 
 _items = msgspec.json.Decoder(list[_Item])
 _envelope = msgspec.json.Decoder(_Envelope)
+_reader = json.JSONDecoder(parse_int=len, parse_float=len)
 
 
 def read(path: Path) -> NDArray[np.void]:
@@ -171,7 +172,7 @@ def _entries(base: int, buffer: bytes, items: list[_Item], *, first: int) -> NDA
     start = _address(buffer)
     for row, item in enumerate(items):
         if bytes(memoryview(item.params)[:1]) != b"{":
-            raise invalid(f"requests.{first + row}.params: Input should be a valid dictionary")
+            raise invalid(f"requests.{first + row}.params: {OBJECT}")
     entries["offset"] = [base + _address(item.params) - start for item in items]
     entries["length"] = [memoryview(item.params).nbytes for item in items]
     entries["custom_id"] = [item.custom_id for item in items]
@@ -206,51 +207,75 @@ def _not_json(error: Exception) -> ApiError:
 
 
 def _diagnosis(buffer: bytes, *, first: int, whole: bool) -> ApiError:
-    """The text for the first thing wrong with a buffer, read event by event since it may break off."""
-    with contextlib.suppress(ijson.JSONError):
-        problem = _outer_problem(buffer) if whole else ""
+    """The text for the first thing wrong with a buffer, read request by request since it may break off.
+
+    With Python's own reader, which survives every number: yajl dies of one with more than 4,300 digits.
+    """
+    text = buffer.decode(errors="replace")
+    try:
+        problem = _outer_problem(text) if whole else _list_problem(text, 0, first=first)[0]
+    except (ValueError, IndexError, RecursionError):
+        problem = "The request body is not valid JSON: Input data was truncated"
+    return invalid((problem or "requests: Field required").encode(errors="backslashreplace").decode())
+
+
+def _outer_problem(text: str) -> str:
+    at = _after_blanks(text, 0)
+    if text[at] != "{":
+        return OBJECT
+    at = _after_blanks(text, at + 1)
+    while text[at] != "}":
+        key, at = _reader.raw_decode(text, at)
+        if key != "requests":
+            return f"{key}: Extra inputs are not permitted"
+        at = _after_blanks(text, _after_blanks(text, at) + 1)
+        if text[at] != "[":
+            return "requests: Input should be a valid array"
+        problem, at = _list_problem(text, at, first=0)
         if problem:
-            return invalid(problem)
-        requests = ijson.items(io.BytesIO(buffer), "requests.item" if whole else "item", use_float=True)
-        for number, item in enumerate(requests):
-            problem = _problem(item)
-            if problem:
-                return invalid(problem.replace("{place}", f"requests.{first + number}"))
-        return invalid("requests: Field required")
-    return invalid("The request body is not valid JSON: Input data was truncated")
-
-
-def _outer_problem(buffer: bytes) -> str:
-    for prefix, event, value in ijson.parse(io.BytesIO(buffer)):
-        if prefix == "" and event not in {"start_map", "map_key", "end_map"}:
-            return "Input should be a valid dictionary or object to extract fields from"
-        if event == "map_key" and prefix == "" and value != "requests":
-            return f"{value}: Extra inputs are not permitted"
-        if prefix == "requests" and event not in {"start_array", "end_array"}:
-            return "requests: Input should be a valid list"
+            return problem
+        at = _after_blanks(text, at)
     return ""
+
+
+def _list_problem(text: str, at: int, *, first: int) -> tuple[str, int]:
+    """What is wrong with the first bad request of the list that is opened at `at`, and where reading has got."""
+    at, number = _after_blanks(text, at + 1), first
+    while text[at] != "]":
+        item, at = _reader.raw_decode(text, at)
+        problem = _problem(item)
+        if problem:
+            return f"requests.{number}{problem}", at
+        at, number = _after_blanks(text, at), number + 1
+    return "", _after_blanks(text, at + 1)
+
+
+def _after_blanks(text: str, at: int) -> int:
+    """Past white space and commas: where they are missing or too many has been judged."""
+    found = _BLANKS.match(text, at)
+    return found.end() if found else at
 
 
 def _problem(item: Any) -> str:
     if not isinstance(item, dict):
-        return "{place}: Input should be a valid dictionary or object to extract fields from"
+        return f": {OBJECT}"
     for key in ("custom_id", "params"):
         if key not in item:
-            return "{place}." + f"{key}: Field required"
+            return f".{key}: Field required"
     for key in item:
         if key not in {"custom_id", "params"}:
-            return "{place}." + f"{key}: Extra inputs are not permitted"
-    return id_problem(item["custom_id"])
+            return f".{key}: Extra inputs are not permitted"
+    return _id_problem(item["custom_id"])
 
 
-def id_problem(custom_id: Any) -> str:
+def _id_problem(custom_id: Any) -> str:
     """What pydantic says of a bad custom_id; the 64-character text is the API's own (reference §1.5)."""
     if not isinstance(custom_id, str):
-        return "{place}.custom_id: Input should be a valid string"
+        return ".custom_id: Input should be a valid string"
     if not custom_id:
-        return "{place}.custom_id: String should have at least 1 character"
+        return ".custom_id: String should have at least 1 character"
     if len(custom_id) > 64:
-        return "{place}.custom_id: String should have at most 64 characters"
+        return ".custom_id: String should have at most 64 characters"
     if not re.fullmatch(r"[a-zA-Z0-9_-]+", custom_id):
-        return "{place}.custom_id: String should match pattern '" + PATTERN + "'"
+        return ".custom_id: String should match pattern '" + PATTERN + "'"
     return ""

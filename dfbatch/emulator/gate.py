@@ -88,7 +88,7 @@ class Gate:
         call.betas = tuple(word.strip() for word in headers.get("anthropic-beta", "").split(",") if word.strip())
         call.profile = headers.get("anthropic-user-profile-id")
         kind = "batches" if call.route in BATCH_ROUTES else "counts" if call.route == "count_tokens" else ""
-        call.limits = self._house.limits.take(call.workspace, kind)
+        call.limits = self._house.limits.take(self._house.organization, kind)
 
     async def _strike(self, fault: Fault, scope: Scope, receive: Receive, bare: Send, headed: Send) -> None:
         transport = self._house.connections.get(scope.get("client"))

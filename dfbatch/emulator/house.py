@@ -5,6 +5,7 @@ Not here: sockets and threads of the server (server.py, listener.py).
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -53,8 +54,8 @@ class House:
     """Store, life, engine and all the rest; opened by its maker, closed with `close`."""
 
     def __init__(self, root: Path, engine: Engine, options: Options, *, clock: Callable[[], float]) -> None:
-        if options.speed <= 0 or options.lanes < 1:
-            raise ValueError("speed must be above 0 and lanes at least 1")
+        if not 0 < options.speed < math.inf or options.lanes < 1 or not 0 <= options.cache_hit <= 1:
+            raise ValueError("speed must be a number above 0, lanes at least 1, cache_hit between 0 and 1")
         pace = Pace(Law.parse(options.law), options.lanes, options.speed, options.seed)
         self.seed = options.seed
         self.seed_id = options.seed_id
@@ -72,7 +73,7 @@ class House:
         self.store = Store(self.folder.database)
         self.clock.advance(int(self.store.value("clock_offset") or 0) / SECOND)
         self.organization = self._organization()
-        self.life = Life(self.store, self.folder, self.clock, pace=pace, instant=engine.instant)
+        self.life = Life(self.store, self.folder, self.clock, limits=self.limits, pace=pace, instant=engine.instant)
         self.billing = Billing(self.store, self.folder)
         self.folder.sweep(keep=self.store.kept(), live={batch.id for batch in self.store.live()})
         self._processor = Processor(self.life, engine, self.cache, self.faults)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from dfbatch.emulator.clock import Clock
     from dfbatch.emulator.folder import BatchFolder, Folder
+    from dfbatch.emulator.limits import Limits
     from dfbatch.emulator.schedule import Timetable
     from dfbatch.emulator.store import Store
 
@@ -47,11 +48,14 @@ class Pace:
 class Life:
     """All batches of one emulator. Every verb may be called from any thread."""
 
-    def __init__(self, store: Store, folder: Folder, clock: Clock, *, pace: Pace, instant: bool) -> None:
+    def __init__(
+        self, store: Store, folder: Folder, clock: Clock, *, limits: Limits, pace: Pace, instant: bool
+    ) -> None:
         self.folder = folder
         self.clock = clock
         self.stopping = False
         self._store = store
+        self._limits = limits
         self._pace = pace
         self._instant = instant
         self._change = threading.Condition(threading.RLock())
@@ -59,19 +63,22 @@ class Life:
         self._tables: dict[str, Timetable] = {}
         self._answered: dict[str, int] = {}
         self._aside: set[str] = set()
+        self._under_way = ""
         for batch in self._live.values():
             _undo_half_an_ending(folder.batch(batch.id))
 
     # ── for requesters ──
 
     def accept(self, body: Path, entries: NDArray[np.void], batch: Batch) -> Batch:
-        """Durable before it returns: the files are in place, then the row is written."""
-        files = self.folder.batch(batch.id)
-        files.root.mkdir(mode=0o700)
-        body.rename(files.body)
-        with private_open(files.index) as index:
-            index.write(entries.tobytes())
-        with self._change:
+        """If there is room in the queue. Durable before it returns: the files are in place, then the row is written."""
+        with self._change:  # from looking at the queue on, so that two at once do not both take its last place
+            if self._limits.tier.queue:
+                self._limits.admit(self.waiting(), batch.total)
+            files = self.folder.batch(batch.id)
+            files.root.mkdir(mode=0o700)
+            body.rename(files.body)
+            with private_open(files.index) as index:
+                index.write(entries.tobytes())
             self._store.add(batch)
             self._live[batch.id] = batch
             self._change.notify_all()
@@ -128,6 +135,8 @@ class Life:
             if batch.cancel_at is None:
                 batch.cancel_at = self.clock.now()
                 batch.stuck |= stuck
+                if not self._instant and batch_id != self._under_way:
+                    batch.closed_at = batch.cancel_at  # none of it has begun, or will
                 self._store.save(batch)
                 self._change.notify_all()
             return batch
@@ -152,13 +161,12 @@ class Life:
         moment = batch.created_at + RETENTION
         return moment if batch.ended_at is not None and self.clock.now() >= moment else None
 
-    def waiting(self, workspace: str) -> int:
-        """Requests of the workspace that are in the queue: accepted and not yet processed."""
+    def waiting(self) -> int:
+        """Requests in the organization's queue, of all batches of all workspaces: accepted and not yet processed."""
         with self._change:
             self.settle()
             now = self.clock.now()
-            mine = [batch for batch in self._live.values() if batch.workspace == workspace]
-            return sum(self._waiting(batch, now) for batch in mine)
+            return sum(self._waiting(batch, now) for batch in self._live.values())
 
     def settle(self) -> None:
         """End every batch whose time has come."""
@@ -174,6 +182,7 @@ class Life:
             while not self.stopping:
                 for batch in self._live.values():
                     if batch.closed_at is None and batch.id not in self._aside:
+                        self._under_way = batch.id
                         return batch
                 self._change.wait()
             return None
@@ -197,6 +206,7 @@ class Life:
         """Leave it open and answer others; until the next start."""
         with self._change:
             self._aside.add(batch_id)
+            self._under_way = ""
             self._change.notify_all()
 
     def close(self, batch_id: str) -> None:
@@ -251,11 +261,13 @@ class Life:
         return anchor.seq
 
     def _waiting(self, batch: Batch, now: int) -> int:
-        unfinished = int((self.timetable(batch).finishes > now - batch.created_at).sum())
-        unanswered = 0 if batch.closed_at else batch.total - self._answered.get(batch.id, 0)
+        started = self._started(batch)  # what a cancel stops from beginning has left the queue
+        unfinished = int((self.timetable(batch).finishes[:started] > now - batch.created_at).sum())
+        unanswered = 0 if batch.closed_at else started - self._answered.get(batch.id, 0)
         return max(unfinished, unanswered)
 
     def _started(self, batch: Batch) -> int:
+        """How many have begun when all is over; they are the first ones in answering order."""
         if batch.cancel_at is None:
             return batch.total
         return int(np.searchsorted(self.timetable(batch).starts, batch.cancel_at - batch.created_at, side="right"))

@@ -34,7 +34,7 @@ TIERS = {
 
 
 class Limits:
-    """One token bucket per workspace and kind of call, filled by the emulator's clock."""
+    """One token bucket per organization and kind of call, filled by the emulator's clock."""
 
     def __init__(self, tier: str, clock: Clock) -> None:
         if tier not in TIERS:
@@ -44,13 +44,13 @@ class Limits:
         self._buckets: dict[tuple[str, str], Bucket] = {}
         self._lock = threading.Lock()
 
-    def take(self, workspace: str, kind: str) -> dict[str, str]:
+    def take(self, organization: str, kind: str) -> dict[str, str]:
         """One call of kind `batches` or `counts`; the headers that tell what is left, or a 429."""
         rate = {"batches": self.tier.calls, "counts": self.tier.counts}.get(kind, 0)
         if not rate:
             return {}
         with self._lock:
-            bucket = self._buckets.setdefault((workspace, kind), Bucket(rate, self._clock.now()))
+            bucket = self._buckets.setdefault((organization, kind), Bucket(rate, self._clock.now()))
             wait = bucket.take(self._clock.now())
         headers = bucket.headers(self._clock.now())
         if wait:

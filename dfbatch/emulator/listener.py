@@ -6,6 +6,7 @@ Connections are known by their peer's address, so that faults can cut them. Not 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import ipaddress
 import socket
@@ -17,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from dfbatch.emulator.house import House
 
@@ -31,17 +32,24 @@ class UnsafeBind(ValueError):
 
 def bind(host: str, port: int, *, unsafe: bool) -> socket.socket:
     """A listening socket. Only loopback addresses, unless told otherwise: anyone who reaches it may use it."""
-    family, kind, protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    family, _kind, _protocol, _name, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     if not unsafe and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
         raise UnsafeBind(
             f"{host} is not a loopback address: everyone who can reach it could use the emulator, without any real "
             "key. Hint: 127.0.0.1, or --unsafe-bind if that is what you want"
         )
-    sock = socket.socket(family, kind, protocol)  # asyncio sets TCP_NODELAY only where the protocol is named
+    return _bound(family, address, listening=True)
+
+
+def _bound(family: int, address: Any, *, listening: bool) -> socket.socket:
+    """Whoever knocks is refused until it listens."""
+    # asyncio sets TCP_NODELAY only where the protocol is named
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
-        sock.listen(1024)
+        if listening:
+            sock.listen(1024)
     except OSError:
         sock.close()
         raise
@@ -57,7 +65,7 @@ class Listener:
         self._address = sock.getsockname()
         protocol = functools.partial(_Protocol, house)
         self._config = uvicorn.Config(
-            app,
+            _quiet_at_the_end(app),
             http=protocol,  # type: ignore[arg-type]  # uvicorn calls it like the class
             ws="none",
             lifespan="off",
@@ -79,8 +87,11 @@ class Listener:
 
     def run(self) -> None:
         """Serve until `stop`; blocks the thread."""
-        with asyncio.Runner() as runner:
-            runner.run(self._serve())
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._serve())
+        finally:
+            self._sock.close()
 
     def stop(self) -> None:
         """From any thread."""
@@ -95,17 +106,30 @@ class Listener:
         await self._server.serve(sockets=[self._sock])
 
     def _refuse(self, seconds: float) -> None:
-        """Stop listening, and listen again on the same port after so many seconds."""
+        """Stop listening, and listen again on the same port, kept meanwhile, after so many seconds."""
         assert self._loop is not None
+        if self._again is not None and not self._again.done():  # a connection that was open still brought a call
+            return
         for server in self._server.servers:
             server.close()
+        family = self._sock.family
         self._sock.close()
+        self._sock = _bound(family, self._address, listening=False)
         self._again = self._loop.create_task(self._listen_again(seconds))
 
     async def _listen_again(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-        self._sock = bind(str(self._address[0]), self.port, unsafe=True)
         self._server.servers.append(await self._server.listen(self._sock))
+
+
+def _quiet_at_the_end(app: ASGIApp) -> ASGIApp:
+    """Calls are cancelled by `shutdown` alone, and there is nothing to report about it."""
+
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await app(scope, receive, send)
+
+    return served
 
 
 class _Server(uvicorn.Server):
@@ -130,6 +154,9 @@ class _Server(uvicorn.Server):
         end = loop.time() + _GRACE
         while (state.connections or state.tasks) and loop.time() < end:  # noqa: ASYNC110 - uvicorn sets no event
             await asyncio.sleep(_STEP)
+        for connection in list(state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(_STEP)
         for task in list(state.tasks):
             task.cancel()
 

@@ -7,8 +7,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import re
 import struct
+import zlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _MAGIC = {
     b"\x89PNG\r\n\x1a\n": "image/png",
@@ -19,6 +25,8 @@ _MAGIC = {
 }
 _PAGE = re.compile(rb"/Type\s*/Page(?![a-zA-Z])")
 _COUNT = re.compile(rb"/Count\s+(\d{1,6})")
+_OBJECTS = re.compile(rb"/ObjStm\b.{0,300}?stream\r?\n", re.DOTALL)
+_MOST_UNPACKED = 1 << 26
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG segments that carry the picture's size
 
 
@@ -49,11 +57,25 @@ def image_size(data: str) -> tuple[int, int] | None:
 
 
 def pdf_pages(data: str) -> int | None:
-    """Page objects in sight, else the largest /Count; None if it is no PDF or its page tree is compressed."""
+    """Page objects, those in compressed object streams too, else the largest /Count; None if neither is found."""
     content = decoded(data) or b""
     if not content.startswith(b"%PDF-"):
         return None
+    content += b"".join(_packed(content))
     return len(_PAGE.findall(content)) or max((int(count) for count in _COUNT.findall(content)), default=0) or None
+
+
+def _packed(content: bytes) -> Iterator[bytes]:
+    """What its object streams hold, where PDFs since 1.5 keep their pages; as much as is decent."""
+    left, end = _MOST_UNPACKED, 0
+    while left > 0 and (found := _OBJECTS.search(content, end)):
+        end = content.find(b"endstream", found.end())
+        with contextlib.suppress(zlib.error):
+            unpacked = zlib.decompressobj().decompress(content[found.end() : end], left)
+            left -= len(unpacked)
+            yield unpacked
+        if end < 0:
+            return
 
 
 def _png(content: bytes) -> tuple[int, int]:

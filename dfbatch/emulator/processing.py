@@ -112,7 +112,7 @@ class Processor:
         try:
             ask = self._asks.read(body.read(place.length), work.terms)
             answer = self._faults.spoil(fitted(self._engine.answer(ask), ask), ask, custom_id)
-            cached = self._cached(ask, work, place) if ask.marked else _NOTHING
+            cached = self._cached(ask, answer.input_tokens, work, place) if ask.marked else _NOTHING
             line = lines.succeeded(custom_id, ask, answer, cached)
             row = lines.paid_row(work.end, len(line), ask, answer, cached)
         except ApiError as error:
@@ -128,10 +128,11 @@ class Processor:
         work.end += len(line)
         return row
 
-    def _cached(self, ask: Ask, work: _Work, place: _Place) -> Cached:
+    def _cached(self, ask: Ask, prompt: int | None, work: _Work, place: _Place) -> Cached:
         start, finish = work.times(place.position)
         salt = work.batch.id.encode() + place.name
-        return self._cache.bill(ask, pool=f"{work.batch.workspace} batch", start=start, finish=finish, salt=salt)
+        pool = f"{work.batch.workspace} batch"
+        return self._cache.bill(ask, pool=pool, start=start, finish=finish, prompt=prompt, salt=salt)
 
 
 def _where(error: Exception) -> str:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dfbatch.emulator.clock import SECOND
+from dfbatch.emulator.clock import DAY, SECOND
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _NORMAL = NormalDist()
+_LONGEST = 2 * DAY  # longer than any batch lives, and sums of these stay within 64 bits
 _SHAPES = {"fixed": 1, "uniform": 2, "lognormal": 2}
 
 
@@ -87,7 +88,7 @@ class Timetable:
 def timetable(law: Law, total: int, *, lanes: int, speed: float, seed: tuple[int, ...]) -> Timetable:
     """`lanes` requests at a time, each as long as the law says, all of it `speed` times faster."""
     rng = np.random.default_rng(seed)
-    lengths = (law.draw(rng, total) * (SECOND / speed)).astype(np.int64)
+    lengths = np.minimum(law.draw(rng, total) * (SECOND / speed), _LONGEST).astype(np.int64)
     if total <= lanes or law.instant:
         return Timetable(np.zeros(total, np.int64), lengths)
     free = [0] * lanes

@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS named (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 
 
 class InUse(RuntimeError):
-    """Another emulator has this data folder open."""
+    """The data folder cannot be had: another emulator has it open, or its database is damaged."""
 
 
 class Batch(msgspec.Struct, kw_only=True):
@@ -95,9 +95,11 @@ class Store:
             self._db.executescript(_SCHEMA)
             with self._writing():
                 self._db.execute("INSERT OR IGNORE INTO named VALUES ('made_by', 'dfbatch emulator 1')")
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             self._db.close()
-            raise InUse(f"{path.parent} is in use by another emulator ({error})") from error
+            locked = error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+            what = "is in use by another emulator" if locked else "holds a database that cannot be opened"
+            raise InUse(f"{path.parent} {what} ({error})") from error
 
     def close(self) -> None:
         """Let go of the file."""

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
-from .api import ask
+from dfbatch.emulator.asks import Asks, Terms
+from dfbatch.emulator.caching import PromptCache
+from dfbatch.emulator.clock import SECOND
+
+from .api import Api, ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from .api import Api
 
 LONG = "Instructions. " * 2_000  # 7,000 tokens on Haiku 4.5, whose minimum is 4,096
 HOUR = {"type": "ephemeral", "ttl": "1h"}
@@ -67,6 +70,41 @@ def test_requests_that_run_together_all_write(serve: Callable[..., Api]) -> None
     assert kinds == [(0, 0, 7_000)] * 3 + [(7_000, 0, 0)] * 2
 
 
+def test_another_workspace_reads_nothing_of_it(api: Api) -> None:
+    first = cached(api.message(marked("a")))
+    with Api(api.server, key="key-b") as other:
+        stranger = cached(other.message(marked("b")))
+
+    assert first == stranger == (0, 0, 7_000)
+    assert cached(api.message(marked("c"))) == (7_000, 0, 0)
+
+
+def test_a_prefix_is_looked_for_twenty_blocks_back(api: Api) -> None:
+    def talk(count: int) -> dict[str, Any]:
+        words = [{"type": "text", "text": LONG if row == 0 else f"block {row}"} for row in range(count)]
+        return ask(messages=[{"role": "user", "content": [*words[:-1], {**words[-1], "cache_control": HOUR}]}])
+
+    reads = [cached(api.message(talk(count)))[0] > 0 for count in (2, 21, 41)]
+
+    assert reads == [False, True, False]
+
+
+def test_a_prefix_written_again_is_kept_from_then_on(api: Api) -> None:
+    cache = PromptCache(seed=0)
+    unlucky = PromptCache(seed=0, hit_rate=0.0)
+    prompt = Asks().read(msgspec.json.encode(marked("a", ttl="5m")), Terms("2023-06-01", batch=True))
+
+    for of in (cache, unlucky):
+        of.bill(prompt, pool="p", start=0, finish=0)
+        of.bill(prompt, pool="p", start=200 * SECOND, finish=200 * SECOND)
+    unlucky._hit_rate = 1.0
+
+    assert [of.bill(prompt, pool="p", start=400 * SECOND, finish=400 * SECOND).read for of in (cache, unlucky)] == [
+        7_000,
+        7_000,
+    ]
+
+
 def test_a_short_prefix_is_silently_left_uncached(api: Api) -> None:
     short = "Instructions. " * 600  # 2,100 tokens by the old tokenizer
 
@@ -79,6 +117,16 @@ def test_a_direct_call_does_not_warm_a_batch(api: Api) -> None:
 
     assert direct == [(0, 0, 7_000), (7_000, 0, 0)]
     assert cached(api.message(marked("c"))) == (0, 0, 7_000)
+
+
+@pytest.mark.parametrize("model", ["claude-haiku-4-5", "claude-haiku-5-5"])
+def test_a_direct_call_for_no_tokens_warms_the_cache_and_says_nothing(api: Api, model: str) -> None:
+    warming, after = (
+        api.http.post("/v1/messages", json=marked("a", model=model, max_tokens=most)).json() for most in (0, 20)
+    )
+
+    assert (warming["content"], warming["stop_reason"], warming["usage"]["output_tokens"]) == ([], "max_tokens", 0)
+    assert cached(after)[0] == cached(warming)[2] > 0
 
 
 @pytest.mark.parametrize("change", [{"model": "claude-sonnet-4-5"}, {"thinking": {"type": "disabled"}}])

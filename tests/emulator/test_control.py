@@ -48,6 +48,24 @@ def test_usage_counts_what_was_billed_by_digest(api: Api) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("written", "canonical"),
+    [
+        *(("1e15", "1000000000000000.0"), ("1E+16", "1e16"), ("1.50", "1.5"), ("2.0", "2.0"), ("2", "2")),
+        *(("0.000010", "0.00001"), ("0.00000010", "1e-7"), ("-0.0", "-0.0"), ("1" + "0" * 30, "1" + "0" * 30)),
+    ],
+)
+def test_digests_are_of_numbers_in_their_shortest_form(api: Api, written: str, canonical: str) -> None:
+    tools = [{"input_schema": {"properties": {"a": {"default": "HERE"}}, "type": "object"}, "name": "t"}]
+    params = json.dumps(ask(tools=tools), sort_keys=True, separators=(",", ":"))
+
+    reply = api.http.post("/v1/messages", content=params.replace('"HERE"', written))
+    digest = hashlib.sha256(params.replace('"HERE"', canonical).encode()).hexdigest()
+
+    assert reply.status_code == 200, reply.text
+    assert [*api.server.usage()["billed_by_digest"]] == [digest]
+
+
 def test_usage_can_leave_digests_out(api: Api) -> None:
     api.run(ask())
 

@@ -38,13 +38,19 @@ BAD = [
         b'{"requests":[{"custom_id":"a","params":' + b"[" * 9000 + b"]" * 9000 + b"}]}",
         "The request body is not valid JSON",
     ),
-    (b'{"requests":' + b"[" * 9000 + b"]" * 9000 + b"}", f"{PLACE}: Input should be a valid dictionary"),
-    (b"[]", "Input should be a valid dictionary or object to extract fields from"),
+    (b'{"requests":' + b"[" * 9000 + b"]" * 9000 + b"}", "The request body is not valid JSON"),
+    (b'{"model":' + b"9" * 5000 + b"}", "model: Extra inputs are not permitted"),  # a number no float holds
+    (
+        b'{"requests": [{"custom_id": ' + b"9" * 5000 + b', "params": {}}]}',
+        f"{PLACE}.custom_id: Input should be a valid",
+    ),
+    (b'{"requests": [{"custom_id": "a", "params": {}}, 5, {"custom', "requests.1: Input should be an object"),
+    (b"[]", "Input should be an object"),
     (b"{}", "requests: Field required"),
-    (b'{"requests": {}}', "requests: Input should be a valid list"),
+    (b'{"requests": {}}', "requests: Input should be a valid array"),
     (b'{"requests": []}', "requests: List should have at least 1 item after validation, not 0"),
     (body(item(), model="x"), "model: Extra inputs are not permitted"),
-    (body(5), f"{PLACE}: Input should be a valid dictionary or object to extract fields from"),
+    (body(5), f"{PLACE}: Input should be an object"),
     (body({"params": {}}), f"{PLACE}.custom_id: Field required"),
     (body({"custom_id": "a"}), f"{PLACE}.params: Field required"),
     (body(item(betas=["x"])), f"{PLACE}.betas: Extra inputs are not permitted"),
@@ -55,7 +61,7 @@ BAD = [
     (body(item("a\n")), f"{PLACE}.custom_id: String should match pattern"),
     (body(item("é")), f"{PLACE}.custom_id: String should match pattern"),
     (body(item("a"), item("b"), item("a")), "requests.2.custom_id: custom_id must be unique within the batch"),
-    (body(item("a"), {"custom_id": "b", "params": 5}), "requests.1.params: Input should be a valid dictionary"),
+    (body(item("a"), {"custom_id": "b", "params": 5}), "requests.1.params: Input should be an object"),
 ]
 
 

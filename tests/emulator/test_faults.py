@@ -1,34 +1,43 @@
-"""Each fault as a client meets it on the wire."""
+"""Each fault as a client meets it on the wire, armed by the constructor, by the command, by the control endpoint."""
 
 from __future__ import annotations
 
-import json
+import socket
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from dfbatch.emulator import Fault
-from dfbatch.emulator.faults import KINDS
+from dfbatch.emulator import Fault, Server
+from dfbatch.emulator.faults import KINDS, ROUTES
 
-from .api import LABEL, ROUTE, Api, ask, refusal, with_schema
+from .api import ROUTE, Api, ask, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Serve = Callable[..., Api]
+    Armed = Callable[..., Api]
 
 BODY = {"requests": [{"custom_id": "a", "params": ask()}]}
 
 
-def lines_of(api: Api, batch: Any) -> list[bytes]:
-    return api.http.get(f"{ROUTE}/{batch['id']}/results").content.split(b"\n")
-
-
-def spoiled(serve: Serve, fault: str, **more: Any) -> Any:
-    """The message of one request under the fault."""
-    return serve(faults=[fault]).message(ask(**with_schema(LABEL), **more))
+def everywhere(api: Api, batch_id: str) -> dict[str, httpx.Response]:
+    """A call of every route that disturbs none of the others."""
+    http, path = api.http, f"{ROUTE}/{batch_id}"
+    return {
+        "create": http.post(ROUTE, json=BODY),
+        "list": http.get(ROUTE),
+        "retrieve": http.get(path),
+        "cancel": http.post(f"{path}/cancel"),
+        "results": http.get(f"{path}/results"),
+        "messages": http.post("/v1/messages", json=ask()),
+        "count_tokens": http.post("/v1/messages/count_tokens", json=ask(max_tokens=None)),
+        "models": http.get("/v1/models"),
+        "model": http.get("/v1/models/claude-haiku-4-5"),
+        "delete": http.delete(path),
+    }
 
 
 @pytest.mark.parametrize(
@@ -47,15 +56,27 @@ def spoiled(serve: Serve, fault: str, **more: Any) -> Any:
         ("529", 529, "overloaded_error"),
     ],
 )
-def test_a_status_is_answered_in_the_apis_shape(serve: Serve, fault: str, status: int, kind: str) -> None:
-    api = serve(faults=[f"{fault}@create"])
+def test_a_status_is_answered_in_the_apis_shape(armed: Armed, fault: str, status: int, kind: str) -> None:
+    api = armed(faults=[f"{fault}@create"])
 
     assert refusal(api.http.post(ROUTE, json=BODY))[:2] == (status, kind)
     assert api.http.get(ROUTE).json()["data"] == []
 
 
-def test_a_429_says_when_to_come_back_or_not(serve: Serve) -> None:
-    api = serve(faults=["429@create:retry_after=7,times=1", "429_bare@create:times=1", "spend_limit@create"])
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_fault_strikes_the_route_it_is_aimed_at_alone(armed: Armed, route: str) -> None:
+    api = armed(faults=[f"529@{route}:after={int(route == 'create')}"])
+    batch = api.create(ask())
+    assert api.server.wait_idle()
+
+    statuses = {name: reply.status_code for name, reply in everywhere(api, batch["id"]).items()}
+
+    assert set(statuses) == set(ROUTES)
+    assert {name for name, status in statuses.items() if status == 529} == {route}
+
+
+def test_a_429_says_when_to_come_back_or_not(armed: Armed) -> None:
+    api = armed(faults=["429@create:retry_after=7,times=1", "429_bare@create:times=1", "spend_limit@create"])
 
     replies = [api.http.post(ROUTE, json=BODY) for _ in range(3)]
 
@@ -64,16 +85,16 @@ def test_a_429_says_when_to_come_back_or_not(serve: Serve) -> None:
     assert replies[2].json()["error"]["details"] == {"error_code": "enforced_spend_limit_reached"}
 
 
-def test_cloudflares_413_has_no_type_and_no_request_id(serve: Serve) -> None:
-    reply = serve(faults=["413@create"]).http.post(ROUTE, json=BODY)
+def test_cloudflares_413_has_no_type_and_no_request_id(armed: Armed) -> None:
+    reply = armed(faults=["413@create"]).http.post(ROUTE, json=BODY)
 
     assert reply.status_code == 413
     assert reply.json() == {"error": {"type": "request_too_large", "message": "Request exceeds the maximum size"}}
     assert "request-id" not in reply.headers
 
 
-def test_a_proxy_answers_html(serve: Serve) -> None:
-    api = serve(faults=["502@create", "html@list", "redirect@retrieve"])
+def test_a_proxy_answers_html(armed: Armed) -> None:
+    api = armed(faults=["502@create", "html@list", "redirect@retrieve"])
 
     bad, page = api.http.post(ROUTE, json=BODY), api.http.get(ROUTE)
     elsewhere = api.http.get(f"{ROUTE}/msgbatch_x")
@@ -83,20 +104,22 @@ def test_a_proxy_answers_html(serve: Serve) -> None:
     assert (elsewhere.status_code, elsewhere.headers["location"]) == (307, "http://127.0.0.1:9/elsewhere")
 
 
-def test_a_reset_comes_before_the_body_is_read(serve: Serve) -> None:
-    api = serve(faults=["reset@create:times=1"])
+def test_a_reset_comes_before_the_body_is_read(armed: Armed) -> None:
+    api = armed(faults=["reset@create:times=1"])
 
-    with pytest.raises((httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)):
-        api.http.post(ROUTE, content=b"x" * 5_000_000)
+    with socket.create_connection(("127.0.0.1", httpx.URL(api.server.url).port or 0)) as wire:
+        wire.sendall(f"POST {ROUTE} HTTP/1.1\r\nhost: x\r\ncontent-length: 5000000\r\n\r\n".encode())
+        with pytest.raises(ConnectionResetError):  # though not one byte of the body was sent
+            wire.recv(1)
 
     assert api.http.get(ROUTE).json()["data"] == []
 
 
-@pytest.mark.parametrize("how", ["reset", "close"])
-def test_a_lost_reply_leaves_an_accepted_batch(serve: Serve, how: str) -> None:
-    api = serve(faults=[f"lost_reply:times=1,how={how}"])
+@pytest.mark.parametrize(("how", "seen"), [("reset", httpx.ReadError), ("close", httpx.RemoteProtocolError)])
+def test_a_lost_reply_leaves_an_accepted_batch(armed: Armed, how: str, seen: type[httpx.TransportError]) -> None:
+    api = armed(faults=[f"lost_reply:times=1,how={how}"])
 
-    with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
+    with pytest.raises(seen):
         api.http.post(ROUTE, json=BODY)
     (batch,) = api.http.get(ROUTE).json()["data"]
 
@@ -104,8 +127,8 @@ def test_a_lost_reply_leaves_an_accepted_batch(serve: Serve, how: str) -> None:
     assert api.server.usage()["batches_created"] == 1
 
 
-def test_connections_are_refused_for_a_while_and_then_taken_again(serve: Serve) -> None:
-    api = serve(faults=["refuse@list:times=1,seconds=0.3"])
+def test_connections_are_refused_for_a_while_and_then_taken_again(armed: Armed) -> None:
+    api = armed(faults=["refuse@list:times=1,seconds=0.3"])
     refused = 0
 
     with pytest.raises(httpx.TransportError):
@@ -122,8 +145,26 @@ def test_connections_are_refused_for_a_while_and_then_taken_again(serve: Serve) 
     assert reply.status_code == 200
 
 
-def test_a_slow_body_arrives_whole_and_late(serve: Serve) -> None:
-    api = serve(faults=["slow@list:seconds=0.2,times=1"])
+def test_calls_of_open_connections_are_refused_once_for_both(armed: Armed) -> None:
+    api = armed(faults=["refuse@list:times=2,seconds=0.2"])
+    with Api(api.server) as other:
+        for one in (api, other):
+            assert one.http.get("/v1/models").status_code == 200
+        for one in (api, other):  # the second finds nobody listening any more
+            with pytest.raises(httpx.TransportError):
+                one.http.get(ROUTE)
+    end = time.monotonic() + 10
+    reply = None
+    while reply is None and time.monotonic() < end:
+        with suppress(httpx.ConnectError):
+            reply = api.http.get(ROUTE)
+
+    assert reply is not None
+    assert reply.status_code == 200
+
+
+def test_a_slow_body_arrives_whole_and_late(armed: Armed) -> None:
+    api = armed(faults=["slow@list:seconds=0.2,times=1"])
     began = time.monotonic()
 
     reply = api.http.get(ROUTE)
@@ -132,195 +173,14 @@ def test_a_slow_body_arrives_whole_and_late(serve: Serve) -> None:
     assert reply.json()["data"] == []
 
 
-def test_a_new_batch_is_not_found_for_a_while(serve: Serve) -> None:
-    now = 1_700_000_000.0
-    api = serve(faults=["404_after_create@retrieve:seconds=2"], law=10, clock=lambda: now)
-    batch = api.create(ask())
-
-    early = api.http.get(f"{ROUTE}/{batch['id']}")
-    now += 2
-    late = api.http.get(f"{ROUTE}/{batch['id']}")
-
-    assert refusal(early)[:2] == (404, "not_found_error")
-    assert late.status_code == 200
-
-
-def test_a_batch_is_not_found_again_just_after_it_ended(serve: Serve) -> None:
-    api = serve(faults=["404_after_end@results:seconds=2"], law=10, clock=lambda: 1_700_000_000.0)
-    batch = api.create(ask())
-    path = f"{ROUTE}/{batch['id']}"
-
-    api.server.advance(10)
-    seen = [api.http.get(path).status_code, api.http.get(f"{path}/results").status_code]
-    api.server.advance(2)
-
-    assert seen == [200, 404]
-    assert api.http.get(f"{path}/results").status_code == 200
-
-
-def test_a_batch_is_deleted_behind_our_back(serve: Serve) -> None:
-    api = serve(faults=["deleted@retrieve:after=1,times=1"], law=10)
-    batch = api.create(ask())
-
-    statuses = [api.http.get(f"{ROUTE}/{batch['id']}").status_code for _ in range(3)]
-
-    assert statuses == [200, 404, 404]
-    assert api.http.get(ROUTE).json()["data"] == []
-
-
-def test_a_batch_may_never_end(serve: Serve) -> None:
-    api = serve(faults=["never_ends"])
-    batch = api.create(ask())
-
-    api.server.advance(30 * 24 * 3600)
-
-    assert api.get(batch["id"])["processing_status"] == "in_progress"
-
-
-def test_a_batch_may_be_stuck_in_canceling(serve: Serve) -> None:
-    api = serve(faults=["stuck_canceling"], law=10)
-    batch = api.create(ask())
-
-    api.http.post(f"{ROUTE}/{batch['id']}/cancel")
-    api.server.advance(30 * 24 * 3600)
-
-    assert api.get(batch["id"])["processing_status"] == "canceling"
-
-
-def test_results_url_may_point_to_another_origin(serve: Serve) -> None:
-    api = serve(faults=["foreign_results_url:to=http://127.0.0.2:9"])
-    batch = api.create(ask())
-
-    assert api.ended(batch["id"])["results_url"] == f"http://127.0.0.2:9{ROUTE}/{batch['id']}/results"
-
-
-def test_a_truncated_download_ends_in_the_middle_of_a_line(serve: Serve) -> None:
-    api = serve(faults=["truncated:share=0.5,times=1"])
-    batch = api.create(*(ask(f"text {row}") for row in range(40)))
-    api.ended(batch["id"])
-    got: list[bytes] = []
-
-    with (
-        api.http.stream("GET", f"{ROUTE}/{batch['id']}/results") as reply,
-        pytest.raises(httpx.RemoteProtocolError, match="incomplete"),
-    ):
-        got.extend(reply.iter_raw())
-    whole = api.http.get(f"{ROUTE}/{batch['id']}/results").content
-
-    assert reply.status_code == 200
-    assert whole.startswith(b"".join(got))
-    assert 0.4 < len(b"".join(got)) / len(whole) < 0.6
-    assert got[-1][-1:] != b"\n"
-
-
-@pytest.mark.parametrize(
-    ("fault", "count"), [("blank_lines", 12), ("duplicate_lines", 12), ("missing_lines", 6), ("foreign_ids", 12)]
-)
-def test_lines_are_blank_double_missing_or_foreign(serve: Serve, fault: str, count: int) -> None:
-    api = serve(faults=[f"{fault}:every=3"])
-    batch = api.create(*(ask(f"text {row}") for row in range(9)))
-    api.ended(batch["id"])
-
-    lines = lines_of(api, batch)[:-1]
-    ids = [json.loads(line)["custom_id"] for line in lines if line]
-    ours = [name for name in ids if name.startswith("r")]
-
-    assert len(lines) == count
-    assert (fault == "blank_lines") == (b"" in lines)
-    assert (fault == "duplicate_lines") == (len(set(ours)) < len(ours))
-    assert (fault == "missing_lines") == (len(set(ours)) < 9)
-    assert (fault == "foreign_ids") == any(name.startswith("foreign-") for name in ids)
-
-
-def test_lines_end_in_crlf(serve: Serve) -> None:
-    api = serve(faults=["crlf"])
-    batch = api.create(ask(), ask("b"))
-    api.ended(batch["id"])
-
-    assert all(line.endswith(b"\r") for line in lines_of(api, batch)[:-1])
-
-
-def test_a_result_is_of_a_type_no_client_knows(serve: Serve) -> None:
-    api = serve(faults=["unknown_type:every=1"])
-    batch = api.create(ask())
-    api.ended(batch["id"])
-
-    assert api.lines(batch["id"])[0]["result"]["type"] == "deferred"
-
-
-def test_results_come_without_a_content_type(serve: Serve) -> None:
-    api = serve(faults=["no_content_type"])
-    batch = api.create(ask())
-    api.ended(batch["id"])
-
-    assert "content-type" not in api.http.get(f"{ROUTE}/{batch['id']}/results").headers
-
-
-def test_a_refusal_is_a_succeeded_line_without_content_and_is_not_billed(serve: Serve) -> None:
-    api = serve(faults=["refusal:category=bio"])
-    message = api.message(ask())
-
-    assert (message["stop_reason"], message["content"]) == ("refusal", [])
-    assert message["stop_details"]["category"] == "bio"
-    assert api.server.usage()["requests"] == 0
-
-
-def test_a_refusal_in_the_middle_is_billed(serve: Serve) -> None:
-    api = serve(faults=["refusal:late=1"])
-    message = api.message(ask())
-
-    assert message["stop_reason"] == message["stop_details"]["type"] == "refusal"
-    assert message["content"][0]["text"]
-    assert api.server.usage()["requests"] == 1
-
-
-def test_an_answer_breaks_off_at_max_tokens(serve: Serve) -> None:
-    message = spoiled(serve, "max_tokens")
-
-    assert message["stop_reason"] == "max_tokens"
-    with pytest.raises(json.JSONDecodeError):
-        json.loads(message["content"][0]["text"])
-
-
-def test_json_is_broken_though_a_schema_was_given(serve: Serve) -> None:
-    message = spoiled(serve, "invalid_json")
-
-    assert message["stop_reason"] == "end_turn"
-    with pytest.raises(json.JSONDecodeError):
-        json.loads(message["content"][0]["text"])
-
-
-def test_enum_values_come_in_other_capitals(serve: Serve) -> None:
-    answer = json.loads(spoiled(serve, "enum_case")["content"][0]["text"])
-
-    assert answer["topic"] in {"SPORT", "TECH"}
-
-
-def test_a_request_errs_though_it_is_good(serve: Serve) -> None:
-    (result,) = serve(faults=["errored:kind=overloaded_error"]).run(ask())
-
-    assert result["error"]["error"]["type"] == "overloaded_error"
-
-
-def test_a_share_of_calls_is_hit_and_the_seed_says_which(serve: Serve) -> None:
+def test_a_share_of_calls_is_hit_and_the_seed_says_which(armed: Armed) -> None:
     hit = []
     for seed in (1, 1, 2):
-        api = serve(faults=["529@list:p=0.5"], seed=seed)
+        api = armed(faults=["529@list:p=0.5"], seed=seed)
         hit.append([api.http.get(ROUTE).status_code for _ in range(40)])
 
     assert hit[0] == hit[1] != hit[2]
     assert 8 < hit[0].count(529) < 32
-
-
-def test_a_share_of_answers_is_spoiled_the_same_ones_each_time(serve: Serve) -> None:
-    asked = [ask(f"text {row}") for row in range(40)]
-    refused = [
-        [result["message"]["stop_reason"] == "refusal" for result in serve(faults=["refusal:p=0.3"]).run(*asked)]
-        for _ in range(2)
-    ]
-
-    assert refused[0] == refused[1]
-    assert 4 < sum(refused[0]) < 24
 
 
 def test_faults_are_armed_told_and_disarmed_by_the_control_endpoint(api: Api) -> None:
@@ -343,7 +203,17 @@ def test_faults_are_armed_told_and_disarmed_by_the_control_endpoint(api: Api) ->
     ("text", "words"),
     [
         ("earthquake", "unknown fault 'earthquake'"),
-        ("429@moon", "unknown route 'moon'"),
+        ("429@moon", "unknown route 'moon' of fault '429'. Known are create, retrieve, list"),
+        ("truncated@list", "unknown route 'list' of fault 'truncated'. Known are results and *"),
+        ("never_ends@cancel", "unknown route 'cancel' of fault 'never_ends'. Known are create and *"),
+        ("429:p=1.5", "cannot read p='1.5'"),
+        ("429:times=-1", "cannot read times='-1'"),
+        ("slow:seconds=inf", "cannot read seconds='inf'"),
+        ("truncated:share=nan", "cannot read share='nan'"),
+        (
+            "lost_reply:how=softly",
+            "cannot read how='softly' in fault 'lost_reply:how=softly'. Keys are p, times, after, how",
+        ),
         ("429:colour=red", "cannot read colour='red'"),
         ("429:times=often", "cannot read times='often'"),
     ],
@@ -354,6 +224,19 @@ def test_an_unknown_fault_is_refused_with_what_is_known(api: Api, text: str, wor
     assert words in refusal(api.http.post("/_emulator/faults", json={"faults": [text]}))[2]
 
 
-def test_every_kind_of_fault_can_be_written_and_told() -> None:
-    for name in KINDS:
-        assert Fault.parse(f"{name}:p=0.5,times=2,after=1").told()["name"] == name
+def test_a_fault_can_be_made_of_its_parts(api: Api) -> None:
+    with Server(faults=[Fault("429", "list", times=1), Fault("slow", options={"seconds": 0.0})]) as server:
+        replies = [httpx.get(server.url + ROUTE, headers=api.http.headers) for _ in range(2)]
+    with pytest.raises(ValueError, match=r"unknown fault 'earthquake'\. Known are 400, 401"):
+        Fault("earthquake")
+
+    assert [reply.status_code for reply in replies] == [429, 200]
+    assert replies[0].headers["retry-after"] == "1"
+
+
+def test_every_fault_can_be_armed_in_each_of_the_three_ways(armed: Armed) -> None:
+    texts = [f"{name}:p=0.5,times=2,after=1" for name in KINDS]
+
+    told = armed(faults=texts).http.get("/_emulator/faults").json()["faults"]
+
+    assert [f"{fault['name']}:p={fault['p']},times={fault['times']},after={fault['after']}" for fault in told] == texts

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -37,6 +38,20 @@ def test_an_exception_becomes_an_errored_line_and_harms_no_other(serve: Callable
 
     assert [result["type"] for result in results] == ["succeeded", "errored", "succeeded"]
     assert results[1]["error"]["error"] == {"type": "api_error", "message": "LookupError: no answer to that"}
+
+
+@pytest.mark.parametrize("leave", [lambda: pytest.fail("never asked"), lambda: sys.exit("over")])
+def test_a_function_that_ends_its_test_or_program_ends_its_answer_alone(
+    serve: Callable[..., Api], leave: Callable[[], None]
+) -> None:
+    def gone(params: dict[str, Any]) -> str:
+        if params["messages"][0]["content"] != "good":
+            leave()
+        return "fine"
+
+    results = serve(engine=gone).run(ask("good"), ask("bad"), ask("worse"))
+
+    assert [result["type"] for result in results] == ["succeeded", "errored", "errored"]
 
 
 def test_a_function_may_choose_its_error(serve: Callable[..., Api]) -> None:

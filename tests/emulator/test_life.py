@@ -50,6 +50,22 @@ def test_counts_stay_in_processing_until_the_batch_has_ended(serve: Callable[...
     assert (ended["processing_status"], counts(ended)) == ("ended", {"succeeded": 2, "errored": 1})
 
 
+def test_speed_makes_processing_short_and_leaves_every_other_time_alone(serve: Callable[..., Api]) -> None:
+    api = serve(law="fixed:3600", speed=3600, clock=lambda: 1_700_000_000.0)
+    batch = api.create(ask())
+
+    api.server.advance(0.9)
+    early = api.get(batch["id"])["processing_status"]
+    api.server.advance(0.1)
+    ended = api.http.get(f"{ROUTE}/{batch['id']}")
+
+    assert early == "in_progress"
+    assert ended.json()["created_at"] == "2023-11-14T22:13:20.000000Z"
+    assert ended.json()["expires_at"] == "2023-11-15T22:13:20.000000Z"
+    assert ended.json()["ended_at"] == "2023-11-14T22:13:21.000000Z"
+    assert ended.headers["date"] == "Tue, 14 Nov 2023 22:13:21 GMT"
+
+
 def test_results_are_on_the_emulators_own_host(api: Api) -> None:
     batch = api.create(ask())
 
@@ -128,26 +144,30 @@ def test_a_batch_that_has_ended_cannot_be_canceled(api: Api) -> None:
 
 def test_a_batch_is_deleted_only_once_it_has_ended(serve: Callable[..., Api]) -> None:
     api = serve(law=10)
-    batch = api.create(ask())
+    batch, other = api.create(ask()), api.create(ask("b"))
     path = f"{ROUTE}/{batch['id']}"
 
     early = api.http.delete(path)
+    api.http.post(f"{ROUTE}/{other['id']}/cancel")
+    canceling = api.http.delete(f"{ROUTE}/{other['id']}")
     api.server.advance(11)
     done = api.http.delete(path)
+    api.http.delete(f"{ROUTE}/{other['id']}")
 
-    assert refusal(early)[:2] == (400, "invalid_request_error")
+    assert refusal(early)[:2] == refusal(canceling)[:2] == (400, "invalid_request_error")
     assert done.json() == {"id": batch["id"], "type": "message_batch_deleted"}
     assert [api.http.get(path).status_code, api.http.delete(path).status_code] == [404, 404]
     assert api.http.get(ROUTE).json()["data"] == []
-    assert api.server.usage()["requests"] == 1
+    assert api.server.usage()["requests"] == 2
 
 
 def test_results_are_archived_29_days_after_creation(serve: Callable[..., Api]) -> None:
-    api = serve()
+    api = serve(law="fixed:36000")
     batch = api.create(ask())
-    api.ended(batch["id"])
+    api.server.advance(36_001)  # when it ends makes no difference
+    assert api.ended(batch["id"])["results_url"] is not None
 
-    api.server.advance(29 * DAY - 5)
+    api.server.advance(29 * DAY - 36_006)
     kept = api.get(batch["id"])
     api.server.advance(10)
     archived = api.get(batch["id"])

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,12 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def spend(of: Limits, calls: int, workspace: str = "a", kind: str = "batches") -> int:
+def spend(of: Limits, calls: int, organization: str = "a", kind: str = "batches") -> int:
     """How many of so many calls pass."""
     passed = 0
     for _ in range(calls):
         try:
-            of.take(workspace, kind)
+            of.take(organization, kind)
         except ApiError:
             continue
         passed += 1
@@ -40,7 +43,7 @@ def test_a_minutes_calls_pass_at_once_and_then_they_come_evenly() -> None:
     assert spend(known, 2_000) == 1_000
 
 
-def test_each_workspace_has_limits_of_its_own_and_counting_tokens_others() -> None:
+def test_each_organization_has_limits_of_its_own_and_counting_tokens_others() -> None:
     known = Limits("start", Clock(lambda: 0.0))
 
     assert [
@@ -88,7 +91,7 @@ def test_headers_tell_what_is_left(serve: Callable[..., Api]) -> None:
 
 def test_calls_beyond_the_limit_are_429_with_retry_after(serve: Callable[..., Api]) -> None:
     api = serve(tier="start", clock=lambda: 1_700_000_000.0)
-    spend(api.server.house.limits, 999, workspace=api.http.get("/v1/models").headers["anthropic-workspace-id"])
+    spend(api.server.house.limits, 999, organization=api.server.house.organization)
 
     replies = [api.http.get(ROUTE) for _ in range(2)]
 
@@ -113,6 +116,57 @@ def test_the_queue_holds_so_many_requests_until_they_are_processed(
     assert "5 are waiting and 1 would be added" in refusal(full)[2]
     assert "retry-after" in full.headers
     assert statuses == [200, 429, 200]
+
+
+def test_what_a_cancel_stops_from_beginning_leaves_the_queue(
+    serve: Callable[..., Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(limits.TIERS, "start", Tier(calls=100, queue=5))
+    api = serve(law="fixed:50", lanes=1, tier="start")
+    requests = [{"custom_id": f"r{row}", "params": ask()} for row in range(5)]
+    batch = api.http.post(ROUTE, json={"requests": requests}).json()
+
+    api.http.post(f"{ROUTE}/{batch['id']}/cancel")
+    statuses = [api.http.post(ROUTE, json={"requests": requests[:count]}).status_code for count in (5, 4)]
+
+    assert api.get(batch["id"])["processing_status"] == "canceling"
+    assert statuses == [429, 200]
+
+
+def test_workspaces_share_the_limits_of_their_organization(
+    serve: Callable[..., Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(limits.TIERS, "start", Tier(calls=4, queue=5))
+    api = serve(law=50, tier="start", clock=lambda: 1_700_000_000.0)
+    body = {"requests": [{"custom_id": f"r{row}", "params": ask()} for row in range(3)]}
+
+    replies = [api.http.post(ROUTE, json=body, headers={"x-api-key": key}) for key in ("key-a", "key-b")]
+    lists = [api.http.get(ROUTE, headers={"x-api-key": key}).status_code for key in ("key-c", "key-d", "key-e")]
+
+    assert replies[0].status_code == 200
+    assert refusal(replies[1])[0] == 429
+    assert "3 are waiting and 3 would be added" in refusal(replies[1])[2]
+    assert lists == [200, 200, 429]
+
+
+def test_two_batches_at_once_do_not_both_take_the_last_place(
+    serve: Callable[..., Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(limits.TIERS, "start", Tier(calls=100, queue=5))
+    api = serve(law=50, tier="start")
+    body = {"requests": [{"custom_id": f"r{row}", "params": ask()} for row in range(3)]}
+    meeting, admit = threading.Barrier(2), api.server.house.limits.admit
+
+    def met(waiting: int, coming: int) -> None:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            meeting.wait(0.3)  # both have looked at the queue by now, if both can at once
+        admit(waiting, coming)
+
+    monkeypatch.setattr(api.server.house.limits, "admit", met)
+    with ThreadPoolExecutor(2) as pool:
+        statuses = pool.map(lambda _: api.http.post(ROUTE, json=body).status_code, range(2))
+
+    assert sorted(statuses) == [200, 429]
 
 
 def test_time_moves_the_buckets_and_not_the_other_way() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import struct
+import zlib
 
 import pytest
 
@@ -43,6 +44,26 @@ def test_what_cannot_be_read_has_no_size(content: bytes) -> None:
 )
 def test_pages_are_counted_where_they_can_be_seen(content: bytes, pages: int | None) -> None:
     assert media.pdf_pages(encoded(content)) == pages
+
+
+def packed(content: bytes) -> bytes:
+    """A PDF's compressed object stream."""
+    squeezed = zlib.compress(content)
+    return b"<< /Type /ObjStm /Filter /FlateDecode /Length %d >>\nstream\n%b\nendstream\n" % (len(squeezed), squeezed)
+
+
+def test_pages_in_compressed_streams_are_counted_too() -> None:
+    broken = b"/Type /ObjStm stream\nno zlib endstream "
+    content = b"%PDF-1.7\n" + packed(b"<< /Type /Page >>" * 3) + broken + packed(b"<</Type/Page>> <</Type/Pages>>")
+
+    assert media.pdf_pages(encoded(content)) == 4
+    assert media.pdf_pages(encoded(content + b"/ObjStm stream\nand no end")) == 4
+
+
+def test_a_stream_that_unpacks_to_gigabytes_is_unpacked_in_part_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(media, "_MOST_UNPACKED", 20)
+
+    assert media.pdf_pages(encoded(b"%PDF-1.7\n" + packed(b"<< /Type /Page >>" * 1_000))) == 1
 
 
 def test_what_is_not_base64_is_nothing() -> None:

@@ -10,7 +10,7 @@ from dfbatch.emulator import tokens
 from dfbatch.emulator.models import catalogue
 
 from .api import ask, refusal
-from .test_params import document, image, pdf, text
+from .made import document, image, pdf, text
 
 if TYPE_CHECKING:
     from .api import Api

@@ -65,6 +65,31 @@ def test_stopping_in_the_middle_keeps_what_was_accepted(serve: Callable[..., Api
     assert len(second.http.get(ROUTE).json()["data"]) == 5
 
 
+def test_a_batch_canceled_while_it_waits_for_a_slow_engine_ends_before_the_one_under_way(
+    serve: Callable[..., Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dfbatch.emulator.engines.function.FunctionEngine.instant", False)
+    entered, leave = threading.Event(), threading.Event()
+
+    def thinker(_params: dict[str, Any]) -> str:
+        entered.set()
+        leave.wait(10)
+        return "late"
+
+    api = serve(engine=thinker)
+    first, second = api.create(ask("a")), api.create(ask("b"))
+    entered.wait(10)
+    canceling = api.http.post(f"{ROUTE}/{second['id']}/cancel").json()
+    ended, running = api.get(second["id"]), api.get(first["id"])
+    leave.set()
+
+    assert (canceling["processing_status"], ended["processing_status"]) == ("canceling", "ended")
+    assert ended["request_counts"]["canceled"] == 1
+    assert running["processing_status"] == "in_progress"
+    assert api.ended(first["id"])["request_counts"]["succeeded"] == 1
+    assert len(api.server.requests) == 1
+
+
 def test_an_answer_that_takes_too_long_is_given_up_at_the_stop(
     serve: Callable[..., Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

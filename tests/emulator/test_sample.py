@@ -15,7 +15,7 @@ from dfbatch.emulator.engines.values import maker
 from dfbatch.emulator.params import schemas
 
 from .api import LABEL, Api, ask, blocks, with_schema
-from .test_params import CITED, TOOL_RESULT, TOOL_USE, document, pdf, text, tool, turns
+from .made import CITED, TOOL_RESULT, TOOL_USE, document, pdf, text, tool, turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +76,40 @@ def test_tools_are_called_when_any_is_forced_sometimes_when_not_and_never_when_f
     assert called("any") == 30
     assert 5 < called("auto") < 25
     assert called("none") == 0
+
+
+def test_a_tools_schema_may_say_more_than_an_output_format(api: Api) -> None:
+    word = {"oneOf": [{"type": "string"}, {"type": "integer"}]}
+    schema = {"type": "object", "properties": {"a": word, "b": {}, "c": True}, "required": ["a", "b", "c"]}
+    message = api.message(ask(tools=[tool(input_schema=schema)], tool_choice={"type": "any"}))
+
+    assert message["stop_reason"] == "tool_use"
+    for block in message["content"]:
+        jsonschema.validate(block["input"], schema)
+
+
+def test_a_tool_whose_input_is_beyond_it_is_an_errored_line(api: Api) -> None:
+    endless = {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}
+
+    told = api.error(ask(tools=[tool(input_schema=endless)], tool_choice={"type": "any"}))
+
+    assert told.startswith("tools: the sample engine cannot make input for find: RecursionError")
+
+
+@pytest.mark.parametrize(("choice", "most"), [({}, 2), ({"disable_parallel_tool_use": True}, 1)])
+def test_several_calls_at_once_can_be_switched_off(api: Api, choice: dict[str, Any], most: int) -> None:
+    asked = (ask(f"text {row}", tools=[tool()], tool_choice={"type": "any", **choice}) for row in range(30))
+    calls = [[block["id"] for block in result["message"]["content"]] for result in api.run(*asked)]
+
+    assert max(len(ids) for ids in calls) == most
+    assert all(len(set(ids)) == len(ids) for ids in calls)
+
+
+def test_a_conversation_is_answered_by_all_that_was_said(api: Api) -> None:
+    talks = [turns(("user", first), ("assistant", "Hm."), ("user", "And now?")) for first in ("a", "b")]
+    said = [api.message(ask(**talk))["content"][0]["text"] for talk in [*talks, talks[0]]]
+
+    assert said[0] == said[2] != said[1]
 
 
 def test_a_tools_result_is_answered_in_words(api: Api) -> None:
@@ -152,6 +186,27 @@ def test_citations_of_a_search_result_name_its_source(api: Api) -> None:
 
     assert location["type"] == "search_result_location"
     assert (location["source"], location["title"], location["cited_text"]) == ("https://example.com", "T", "one")
+
+
+def test_documents_and_search_results_are_numbered_apart(api: Api) -> None:
+    found = {"type": "search_result", "source": "https://example.com", "title": "T", "content": [text("one")], **CITED}
+    locations = cited(api, found, document("First.", **CITED), found, document("Second.", **CITED))
+
+    assert [location.get("document_index") for location in locations] == [None, 0, None, 1]
+    assert [location.get("search_result_index") for location in locations] == [0, None, 1, None]
+
+
+def test_nothing_is_quoted_from_an_empty_document(api: Api) -> None:
+    assert cited(api, document("", **CITED)) == []
+
+
+def test_what_a_tool_found_is_cited_too(api: Api) -> None:
+    found = {"type": "search_result", "source": "https://example.com", "title": "T", "content": [text("one")], **CITED}
+    given = {**TOOL_RESULT, "content": [found]}
+    params = ask(**turns(("user", "a"), ("assistant", [TOOL_USE]), ("user", [given])), tools=[tool()], max_tokens=500)
+    (location,) = [place for block in api.message(params)["content"] for place in block["citations"] or []]
+
+    assert (location["type"], location["cited_text"]) == ("search_result_location", "one")
 
 
 def test_without_citations_texts_have_none(api: Api) -> None:

@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dfbatch.emulator.clock import DAY
 from dfbatch.emulator.schedule import Law, answering_order, timetable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .api import Api
 
 
 @pytest.mark.parametrize(
@@ -47,6 +56,21 @@ def test_speed_divides_durations() -> None:
 
     assert slow.last == 100_000_000
     assert fast.last == 100_000
+
+
+@pytest.mark.parametrize("options", [{"speed": math.nan}, {"speed": math.inf}, {"lanes": 0}, {"cache_hit": 1.5}])
+def test_figures_that_make_no_sense_are_refused(serve: Callable[..., Api], options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="speed must be a number above 0, lanes at least 1, cache_hit between 0 and 1"):
+        serve(**options)
+
+
+@pytest.mark.parametrize("text", ["fixed:1e11", "lognormal:1e11:9", "uniform:1:1e11"])
+def test_the_longest_durations_do_not_turn_into_short_ones(text: str) -> None:
+    table = timetable(Law.parse(text), 3_000, lanes=2, speed=0.001, seed=(1,))
+
+    assert table.finishes[0] > DAY
+    assert (table.finishes >= table.starts).all()
+    assert (np.diff(table.starts) >= 0).all()
 
 
 @settings(max_examples=50, deadline=None)

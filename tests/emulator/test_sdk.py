@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import anthropic
 import pytest
+from anthropic import types
+from pydantic import BaseModel, TypeAdapter
 
-from .api import LABEL, Api, ask, with_schema
-from .test_params import tool
+from .api import LABEL, ROUTE, Api, ask, blocks, with_schema
+from .made import CITED, document, pdf, text, tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -187,6 +190,80 @@ def test_transformed_schemas_are_within_the_subset(api: Api) -> None:
     schema = anthropic.transform_schema(Review)
 
     assert api.error(ask(**with_schema(schema))) == ""
+
+
+def strangers(it: Any, place: str = "") -> list[str]:
+    """Keys that the SDK's types do not know, anywhere inside."""
+    if isinstance(it, list):
+        return [found for row, part in enumerate(it) for found in strangers(part, f"{place}.{row}")]
+    if not isinstance(it, BaseModel):
+        return []
+    inside = [strangers(getattr(it, name), f"{place}.{name}") for name in type(it).model_fields]
+    return [f"{place}.{name}" for name in it.model_extra or {}] + [found for part in inside for found in part]
+
+
+def as_typed(kind: Any, it: Any) -> Any:
+    """It, as an instance of the SDK's type, validated strictly; nothing is left over."""
+    typed = TypeAdapter(kind).validate_json(json.dumps(it))
+    assert strangers(typed) == []
+    return typed
+
+
+SHAPES = [
+    ask(),
+    ask(max_tokens=2),
+    ask(**with_schema(LABEL)),
+    ask(tools=[tool()], tool_choice={"type": "any"}),
+    ask(thinking={"type": "enabled", "budget_tokens": 1024}, max_tokens=3000),
+    ask(model="claude-opus-5-5", thinking={"type": "adaptive", "display": "summarized"}),
+    ask(**blocks(document(**CITED), text("?"))),
+    ask(**blocks(pdf(2, **CITED), text("?"))),
+    ask(**blocks(text("word " * 9_000, cache_control={"type": "ephemeral", "ttl": "1h"}))),
+]
+
+
+def test_every_shape_of_answer_is_of_the_sdks_types_with_nothing_left_over(serve: Serve) -> None:
+    api = serve(faults=["refusal:p=0.3"])
+    lines = api.lines(api.ended(api.create(*SHAPES, *SHAPES, ask(model="nope"))["id"])["id"])
+
+    for line in lines:
+        as_typed(types.messages.MessageBatchIndividualResponse, line)
+    for params in SHAPES:
+        as_typed(types.Message, api.http.post("/v1/messages", json=params).json())
+    assert {line["result"]["type"] for line in lines} == {"succeeded", "errored"}
+
+
+def test_batches_pages_and_models_are_of_the_sdks_types_with_nothing_missing(serve: Serve) -> None:
+    api = serve(law=100, lanes=1)
+    running, canceled, ended = (api.create(ask(), ask("b"))["id"] for _ in range(3))
+    api.http.post(f"{ROUTE}/{canceled}/cancel")
+    shown = [api.get(name) for name in (running, canceled)]
+    api.server.advance(101)
+    shown += [api.get(name) for name in (canceled, ended)]
+    api.server.advance(30 * 86_400)
+    shown += [api.get(ended), *api.http.get(ROUTE).json()["data"]]
+
+    for batch in shown:
+        assert set(batch) == set(types.messages.MessageBatch.model_fields)
+        as_typed(types.messages.MessageBatch, batch)
+    for query in ("active", "deprecated", "retired"):
+        page = api.http.get("/v1/models", params={"lifecycle[]": query}).json()
+        assert set(page) == {"data", "has_more", "first_id", "last_id"}
+        for model in page["data"]:
+            assert set(model) == set(types.ModelInfo.model_fields)
+            assert as_typed(types.ModelInfo, model).lifecycle == query
+    as_typed(types.messages.DeletedMessageBatch, api.http.delete(f"{ROUTE}/{ended}").json())
+
+
+def test_counting_under_the_context_beta_tells_what_it_was_before(api: Api) -> None:
+    params = ask(max_tokens=None, context_management={"edits": []})
+    beta = {"anthropic-beta": "context-management-2025-06-27"}
+    count = as_typed(
+        types.beta.BetaMessageTokensCount,
+        api.http.post("/v1/messages/count_tokens", json=params, headers=beta).json(),
+    )
+
+    assert count.context_management.original_input_tokens == count.input_tokens
 
 
 def test_the_async_client(api: Api) -> None:

@@ -1,13 +1,14 @@
 """The official SDK's own test suite for batches, from its sdist, run against the emulator.
 
 Fetched with pip into a temporary folder, never kept. Its conftest is replaced by a smaller one of ours, since it needs
-four more packages: the same client fixtures, one loop for the async functions, and a `respx` that intercepts nothing,
-so that the results tests talk to the emulator too. How its functions are treated:
+four more packages: the same client fixtures and one loop for the async functions. The functions that its authors stub
+with respx get a `respx_mock` that intercepts nothing, so that they talk to the emulator. Of 27 sync and 27 async ones:
 
-    test_method_results           left out, sync and async: it asserts two made-up lines that only its interceptor gives
-    test_path_params_*            run; they raise in the client and reach no server
-    http_client aiohttp           left out: aiohttp is not installed
-    everything else               run against the emulator, loose and strict
+    test_method_results (stubbed)     left out: it asserts two made-up lines, {"foo":"bar"}, that no API would send
+    test_raw_response_results,
+    test_streaming_response_results   (stubbed) run unstubbed: the SDK follows the emulator's own results_url
+    test_path_params_* (4)            run; they raise in the client and reach no server
+    all others (20)                   run against the emulator, loose and strict; aiohttp is not installed, skipped
 """
 
 from __future__ import annotations

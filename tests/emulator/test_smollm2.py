@@ -13,7 +13,7 @@ from dfbatch.emulator.engines import open_engine
 from dfbatch.emulator.engines.turns import Turns
 
 from .api import LABEL, NEW, Api, ask, blocks, with_schema
-from .test_params import image, pdf, text, tool
+from .made import CITED, document, image, pdf, text, tool, turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,6 +77,8 @@ class TestModel:
             ask(**blocks(image(), text("What is this?"))),
             ask(**blocks(pdf(), text("What is this?"))),
             ask("Find it.", tools=[tool()], tool_choice={"type": "any"}),
+            ask(**blocks(document(**CITED), text("What is this?"))),
+            ask(thinking={"type": "enabled", "budget_tokens": 1024}, max_tokens=2000),
         )
         told = [result["error"]["error"]["message"] for result in results]
 
@@ -85,7 +87,52 @@ class TestModel:
             "this local model reads text only, not image blocks",
             "this local model reads text only, not document blocks",
             "this local model cannot call tools",
+            "this local model cannot cite",
+            "this local model cannot think before it answers",
         ]
+
+    def test_it_reads_documents_of_text(self, model: Api) -> None:
+        parts = {"type": "document", "source": {"type": "content", "content": [text("A red cat.")]}}
+        results = model.run(ask(**blocks(document("A red cat."), text("?"))), ask(**blocks(parts, text("?"))))
+
+        assert results[0]["message"]["content"] == results[1]["message"]["content"]
+
+    def test_an_answer_names_the_stop_sequence_it_ended_at(self, model: Api) -> None:
+        params = ask("Count: one, two, three, four, five, six. Repeat that.", max_tokens=40)
+        messages = [
+            result["message"]
+            for result in model.run(*({**params, "stop_sequences": words} for words in (["zebra"], ["four", "three"])))
+        ]
+        whole, cut = (message["content"][0]["text"] for message in messages)
+
+        assert [message["stop_reason"] for message in messages] == ["end_turn", "stop_sequence"]
+        assert [message["stop_sequence"] for message in messages] == [None, "three"]
+        assert cut == whole[: whole.index("three")]
+
+    def test_a_prefilled_answer_is_continued_and_not_repeated(self, model: Api) -> None:
+        talk = turns(("user", "Say yes or no: is water wet?"), ("assistant", "The answer is"))
+
+        told = model.message(ask(**talk, max_tokens=10))["content"][0]["text"]
+
+        assert told
+        assert "The answer is" not in told
+
+    def test_cached_tokens_are_shares_of_its_own_count(self, model: Api) -> None:
+        mark = {"type": "ephemeral"}
+        system = [{**text("internationalization responsibility communication " * 80), "cache_control": mark}]
+        params = ask(model="claude-haiku-5-5", system=system, max_tokens=1)
+        plain = model.message({**params, "system": system[0]["text"]})["usage"]["input_tokens"]
+        first, second = (model.message({**params, "metadata": {"user_id": name}})["usage"] for name in "ab")
+
+        assert first["input_tokens"] == second["input_tokens"] > 0
+        assert first["cache_creation_input_tokens"] == second["cache_read_input_tokens"] > 0.9 * plain
+        assert first["input_tokens"] + first["cache_creation_input_tokens"] == plain
+
+    def test_asked_for_no_tokens_it_says_nothing(self, model: Api) -> None:
+        message = model.http.post("/v1/messages", json=ask("Write about the sea.", max_tokens=0)).json()
+
+        assert (message["content"], message["stop_reason"]) == ([], "max_tokens")
+        assert message["usage"]["output_tokens"] == 0 < message["usage"]["input_tokens"]
 
     def test_health_names_the_weights(self, model: Api) -> None:
         path = weights.find()

@@ -5,6 +5,7 @@ Not here: which requests may ask for them (params/rules.py).
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from dfbatch.emulator import media
@@ -18,24 +19,41 @@ if TYPE_CHECKING:
     from dfbatch.emulator.engines.draws import Draw
 
 _LONGEST = 80
+_CITABLE = ("document", "search_result")
 
 
 def cited_blocks(ask: Ask, draw: Draw) -> list[dict[str, Any]]:
     """An answer in text blocks, each sentence citing one document; nothing where citations are off."""
     blocks: list[dict[str, Any]] = []
-    for number, document in enumerate(_documents(ask)):
-        if not (document.get("citations") or {}).get("enabled"):
+    seen: Counter[str] = Counter()  # documents and search results are numbered apart
+    for document in _documents(ask):
+        number = seen[document["type"]]
+        seen[document["type"]] += 1
+        if not cites(document):
             continue
         location = _location(document, number, draw)
-        if location is not None:
+        if location and location["cited_text"]:
             blocks += [text_block(f"{words(draw, 3).capitalize()}: "), text_block(f"{words(draw, 5)}.", [location])]
     return blocks
 
 
+def cites(block: dict[str, Any]) -> bool:
+    """Whether an answer is asked to cite this block."""
+    return block["type"] in _CITABLE and bool((block.get("citations") or {}).get("enabled"))
+
+
 def _documents(ask: Ask) -> Iterator[dict[str, Any]]:
     for message in ask.messages:
-        if isinstance(message["content"], list):
-            yield from (block for block in message["content"] if block["type"] in {"document", "search_result"})
+        yield from _within(message["content"])
+
+
+def _within(content: Any) -> Iterator[dict[str, Any]]:
+    """Those among the blocks, and among the blocks of tool results."""
+    for block in content if isinstance(content, list) else ():
+        if block["type"] in _CITABLE:
+            yield block
+        elif block["type"] == "tool_result":
+            yield from _within(block.get("content"))
 
 
 def _location(document: dict[str, Any], number: int, draw: Draw) -> dict[str, Any] | None:

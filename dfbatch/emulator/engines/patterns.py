@@ -1,7 +1,7 @@
 """Strings that match a simple regular expression, for schemas with `pattern`.
 
 Covers what the API's subset has: literals, classes, groups, alternatives, repeats, anchors, dots. What it cannot make a
-match for it admits with an ApiError. Not here: every other kind of value (values.py).
+match for it admits as an invalid request. Not here: every other kind of value (values.py).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 import string
 from typing import TYPE_CHECKING, Any
 
-from dfbatch.emulator.errors import ApiError
+from dfbatch.emulator.errors import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,7 +39,7 @@ def maker_of_pattern(pattern: str) -> Callable[[Draw], str]:
             text = "".join(_made(parsed, draw))
             if test.search(text):
                 return text
-        raise ApiError(f"the sample engine found no string for the pattern {pattern!r}", status=500)
+        raise invalid(f"the sample engine found no string for the pattern {pattern!r}")
 
     return make
 

@@ -1,7 +1,8 @@
 """Answers from a real language model running here: SmolLM2-135M-Instruct, or any GGUF file, through llama.cpp.
 
 It answers text, in several turns, free or within a JSON schema. What it cannot do (tools it would have to call, pages,
-pictures) it says in an errored line. Temperature 0; token counts are the model's own.
+pictures, citations, thinking that is not left to the model) it says in an errored line. Temperature 0; token counts are
+the model's own.
 Not here: where the weights lie (weights.py).
 """
 
@@ -16,8 +17,9 @@ import msgspec
 
 from dfbatch.emulator import weights
 from dfbatch.emulator.answers import Answer, text_block
+from dfbatch.emulator.engines.citing import cites
 from dfbatch.emulator.engines.turns import Turns
-from dfbatch.emulator.errors import ApiError, invalid
+from dfbatch.emulator.errors import invalid
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,9 +67,8 @@ class ModelEngine:
         question = _question(ask, self._seed)
         with self._turns:
             reply = self._ask(question)
-        if "error" in reply:
-            raise invalid(str(reply["error"].get("message", reply["error"])))
-        return _answer(reply)
+            word = self._stopped_at(question, reply) if question["stop"] else None
+        return _answer(reply, ask, word)
 
     def close(self) -> None:
         """Let go of the model."""
@@ -82,7 +83,18 @@ class ModelEngine:
             reply: dict[str, Any] = self._server.handle_chat_completions(question)
         except (ValueError, RuntimeError) as error:  # a schema its grammar cannot express, among others
             raise invalid(str(error)) from error
+        if "error" in reply:
+            raise invalid(str(reply["error"].get("message", reply["error"])))
         return reply
+
+    def _stopped_at(self, question: dict[str, Any], reply: dict[str, Any]) -> str | None:
+        """The stop sequence it ended at, which llama.cpp does not tell: the same answer once more, to its very end."""
+        if reply["choices"][0].get("finish_reason") != "stop":
+            return None
+        whole = self._ask({**question, "stop": [], "max_tokens": reply["usage"]["completion_tokens"]})
+        text = whole["choices"][0]["message"].get("content") or ""
+        found = [(at, word) for word in question["stop"] if (at := text.find(word)) >= 0]
+        return min(found)[1] if found else None
 
 
 def _load(path: Path, context: int) -> Any:
@@ -103,7 +115,9 @@ def _load(path: Path, context: int) -> Any:
 def _question(ask: Ask, seed: int) -> dict[str, Any]:
     params = ask.setting.params
     if params.get("tools") and (params.get("tool_choice") or {"type": "auto"})["type"] in {"any", "tool"}:
-        raise ApiError("this local model cannot call tools", kind="invalid_request_error")
+        raise invalid("this local model cannot call tools")
+    if (params.get("thinking") or {}).get("type") == "enabled":
+        raise invalid("this local model cannot think before it answers")
     turns = [{"role": "system", "content": _text(params["system"])}] if params.get("system") else []
     turns += [{"role": message["role"], "content": _text(message["content"])} for message in ask.messages]
     question: dict[str, Any] = {
@@ -143,20 +157,25 @@ def _text(content: Any) -> str:
             parts.append(block["text"])
         elif block["type"] == "tool_result":
             parts.append(_text(block.get("content") or ""))
-        elif block["type"] == "document" and block["source"]["type"] == "text":
-            parts.append(block["source"]["data"])
+        elif cites(block):
+            raise invalid("this local model cannot cite")
+        elif block["type"] == "document" and block["source"]["type"] in {"text", "content"}:
+            parts.append(_text(block["source"].get("data") or block["source"].get("content") or ""))
         elif block["type"] not in {"thinking", "redacted_thinking"}:
             raise invalid(f"this local model reads text only, not {block['type']} blocks")
     return "\n".join(parts)
 
 
-def _answer(reply: dict[str, Any]) -> Answer:
+def _answer(reply: dict[str, Any], ask: Ask, word: str | None) -> Answer:
     choice, usage = reply["choices"][0], reply["usage"]
     text = choice["message"].get("content") or ""
-    reason = _STOPS.get(choice.get("finish_reason"), "end_turn")
+    last = ask.messages[-1]
+    if last["role"] == "assistant":  # llama.cpp repeats what it was given to continue, the API does not
+        text = text.removeprefix(_text(last["content"]))
     return Answer(
         [text_block(text)] if text else [],
-        reason,
+        "stop_sequence" if word else _STOPS.get(choice.get("finish_reason"), "end_turn"),
+        stop_sequence=word,
         input_tokens=int(usage["prompt_tokens"]),
         output_tokens=int(usage["completion_tokens"]),
     )

@@ -1,6 +1,7 @@
 """Made-up values that fit a JSON schema: a schema is compiled once to a function from draws to values.
 
-Only the subset that params/schemas.py lets through needs to be covered; pattern is (patterns.py).
+The subset that params/schemas.py lets through is covered, `pattern` too (patterns.py), and what else inputs of tools
+often say; bounds are not kept, as models may not keep them either where no tool is strict.
 Not here: text around the values (sample.py).
 """
 
@@ -35,7 +36,9 @@ class _Compiler:
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
 
-    def maker(self, schema: dict[str, Any]) -> Maker:
+    def maker(self, schema: Any) -> Maker:
+        if schema in (True, {}):  # anything goes, as the inputs of tools may say
+            return _string({})
         if "$ref" in schema:
             return self.maker(resolve(schema, self._root) or {"type": "null"})
         if "allOf" in schema:
@@ -44,8 +47,8 @@ class _Compiler:
             values = [schema["const"]] if "const" in schema else list(schema["enum"])
             return lambda draw: draw.of(values)
         kinds = schema.get("type", "null")
-        if "anyOf" in schema or isinstance(kinds, list):
-            parts = schema.get("anyOf") or [{**schema, "type": kind} for kind in kinds]
+        if "anyOf" in schema or "oneOf" in schema or isinstance(kinds, list):
+            parts = schema.get("anyOf") or schema.get("oneOf") or [{**schema, "type": kind} for kind in kinds]
             makers = [self.maker(part) for part in parts]
             return lambda draw: draw.of(makers)(draw)
         return self._of_type(kinds, schema)

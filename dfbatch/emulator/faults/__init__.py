@@ -11,6 +11,7 @@ hits, default all), `times` (at most so often), `after` (leaves the first so man
 from __future__ import annotations
 
 import random
+import sys
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,14 +19,27 @@ from typing import TYPE_CHECKING, Any
 from dfbatch.emulator.faults import spoiled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from dfbatch.emulator.answers import Answer
     from dfbatch.emulator.asks import Ask
 
 BATCH_ROUTES = ("create", "retrieve", "list", "cancel", "delete", "results")
 ROUTES = (*BATCH_ROUTES, "messages", "count_tokens", "models", "model")
+_OF_ONE_BATCH = ("retrieve", "cancel", "delete", "results")
 
+# where a fault strikes -> the routes it can be aimed at
+PLACES: dict[str, tuple[str, ...]] = {
+    "wire": ROUTES,
+    "young": _OF_ONE_BATCH,
+    "ended": _OF_ONE_BATCH,
+    "loss": _OF_ONE_BATCH,
+    "birth": ("create",),
+    "cancel": ("cancel",),
+    "shape": ("retrieve", "list"),
+    "stream": ("results",),
+    "answer": ("create", "messages"),  # requests of batches, direct calls
+}
 # name -> (where it strikes, route unless one is named, keys of its own with their defaults)
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     **{str(status): ("wire", "*", {}) for status in (400, 401, 402, 403, 404, 408, 409, 413, 500, 503, 504)},
@@ -54,11 +68,11 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "foreign_ids": ("stream", "results", {"every": 3}),
     "unknown_type": ("stream", "results", {"every": 3}),
     "no_content_type": ("stream", "results", {}),
-    "refusal": ("answer", "answer", {"category": "general_harms", "late": 0}),
-    "max_tokens": ("answer", "answer", {}),
-    "invalid_json": ("answer", "answer", {}),
-    "enum_case": ("answer", "answer", {}),
-    "errored": ("answer", "answer", {"kind": "api_error"}),
+    "refusal": ("answer", "*", {"category": "general_harms", "late": 0}),
+    "max_tokens": ("answer", "*", {}),
+    "invalid_json": ("answer", "*", {}),
+    "enum_case": ("answer", "*", {}),
+    "errored": ("answer", "*", {"kind": "api_error"}),
 }
 
 
@@ -67,7 +81,7 @@ class Fault:
     """One thing that goes wrong; `fired` counts how often it has."""
 
     name: str
-    route: str
+    route: str = ""
     p: float = 1.0
     times: int | None = None
     after: int = 0
@@ -75,19 +89,26 @@ class Fault:
     fired: int = 0
     seen: int = 0
 
+    def __post_init__(self) -> None:
+        """Complete it from the table; what could never strike is refused."""
+        if self.name not in KINDS:
+            raise ValueError(f"unknown fault {self.name!r}. Known are {', '.join(KINDS)}")
+        where, default_route, options = KINDS[self.name]
+        self.route = self.route or default_route
+        self.options = {**options, **self.options}
+        if self.route not in {*PLACES[where], "*"}:
+            known = ", ".join(PLACES[where])
+            raise ValueError(f"unknown route {self.route!r} of fault {self.name!r}. Known are {known} and *")
+
     @classmethod
     def parse(cls, text: str) -> Fault:
         """From `name@route:key=value,…`."""
         head, _, tail = text.partition(":")
         name, _, route = head.partition("@")
-        if name not in KINDS:
-            raise ValueError(f"unknown fault {name!r}. Known are {', '.join(KINDS)}")
-        _where, default_route, options = KINDS[name]
-        if route and route not in {*ROUTES, "*"}:
-            raise ValueError(f"unknown route {route!r} in fault {text!r}. Known are {', '.join(ROUTES)} and *")
-        fault = cls(name, route or default_route, options=dict(options))
+        fault = cls(name, route)
         for pair in filter(None, tail.split(",")):
-            fault._set(*pair.split("=", 1), text=text)
+            key, _, value = pair.partition("=")
+            fault._set(key, value, text=text)
         return fault
 
     @property
@@ -95,21 +116,18 @@ class Fault:
         """At which of the places in KINDS it strikes."""
         return KINDS[self.name][0]
 
-    def _set(self, key: str, value: str = "", *, text: str) -> None:
+    def _set(self, key: str, value: str, *, text: str) -> None:
+        kinds: dict[str, Callable[[str], Any]] = {"p": float, "times": int, "after": int}
+        kinds |= {name: type(default) for name, default in self.options.items()}
         try:
-            if key == "p":
-                self.p = float(value)
-            elif key == "times":
-                self.times = int(value)
-            elif key == "after":
-                self.after = int(value)
-            elif key in self.options:
-                self.options[key] = type(self.options[key])(value)
-            else:
-                raise ValueError(key)
-        except ValueError as error:
-            known = ", ".join(["p", "times", "after", *self.options])
+            read = _sensible(key, kinds[key](value))
+        except (KeyError, ValueError) as error:
+            known = ", ".join(kinds)
             raise ValueError(f"cannot read {key}={value!r} in fault {text!r}. Keys are {known}") from error
+        if key in self.options:
+            self.options[key] = read
+        else:
+            setattr(self, key, read)
 
     def told(self) -> dict[str, Any]:
         """For `/_emulator/faults`."""
@@ -174,9 +192,10 @@ class Faults:
         """The answer as the armed faults leave it; an errored line is raised."""
         if not self._armed:
             return answer
+        route = "create" if ask.setting.case.batch else "messages"
         with self._lock:
             for row, (fault, _stream) in enumerate(self._armed):
-                if fault.where != "answer":
+                if fault.where != "answer" or fault.route not in {route, "*"}:
                     continue
                 share = random.Random(f"{self._seed} {row} {fault.name} {custom_id} {ask.digest.hex()}").random()  # noqa: S311
                 if self._turn(fault, share):
@@ -192,3 +211,12 @@ class Faults:
 
     def _stream(self, row: int, fault: Fault) -> random.Random:
         return random.Random(f"{self._seed} {row} {fault.name}")  # noqa: S311
+
+
+def _sensible(key: str, value: Any) -> Any:
+    """The value of a key, if it can mean something there."""
+    if key == "how" and value not in {"reset", "close"}:
+        raise ValueError(value)
+    if isinstance(value, int | float) and not 0 <= value <= (1 if key in {"p", "share"} else sys.maxsize):
+        raise ValueError(value)
+    return value

@@ -3,7 +3,7 @@
     string · integer · integer>=1 · number · boolean · object · any · 'literal'
     [form] a list · {name} a shape · <name> one of several shapes told apart by "type" · form | form · form? (or null)
 
-Error texts are pydantic's, which the API passes on. Not here: the shapes themselves.
+Error texts are the API's, as users have seen them. Not here: the shapes themselves.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 EXTRA = "Extra inputs are not permitted"
 REQUIRED = "Field required"
+OBJECT = "Input should be an object"
 
 _PLAIN: dict[str, tuple[type | tuple[type, ...], str]] = {
     "string": (str, "Input should be a valid string"),
     "integer": (int, "Input should be a valid integer"),
     "number": ((int, float), "Input should be a valid number"),
     "boolean": (bool, "Input should be a valid boolean"),
-    "object": (dict, "Input should be a valid dictionary"),
+    "object": (dict, OBJECT),
 }
 
 
@@ -56,7 +57,7 @@ class Forms:
 
     def _either(self, alternatives: list[str]) -> Check:
         def check(value: Any, place: str) -> str:
-            fitting = next((form for form in alternatives if _fits(form, value)), alternatives[0])
+            fitting = next((form for form in alternatives if _fits(form, value)), alternatives[-1])
             return self.check(fitting)(value, place)
 
         return check
@@ -64,7 +65,7 @@ class Forms:
     def _list(self, form: str) -> Check:
         def check(value: Any, place: str) -> str:
             if not isinstance(value, list):
-                return f"{place}: Input should be a valid list"
+                return f"{place}: Input should be a valid array"
             inner = self.check(form)
             return next((text for row, item in enumerate(value) if (text := inner(item, f"{place}.{row}"))), "")
 
@@ -77,7 +78,7 @@ class Forms:
 
         def check(value: Any, place: str) -> str:
             if not isinstance(value, dict):
-                return f"{place}: Input should be a valid dictionary or object to extract fields from"
+                return f"{place}: {OBJECT}"
             before = f"{place}." if place else ""
             for key in needed:
                 if key not in value:
@@ -98,18 +99,18 @@ class Forms:
 
         def check(value: Any, place: str) -> str:
             if not isinstance(value, dict):
-                return f"{place}: Input should be a valid dictionary or object to extract fields from"
-            tag = value.get("type", "")
-            if tag is None or (tag == "" and "" in tags):
-                tag = ""
-            if not isinstance(tag, str) or (tag not in tags and tag == ""):
-                return f"{place}: Unable to extract tag using discriminator 'type'"
+                return f"{place}: {OBJECT}"
+            tag = tags.get("") if value.get("type") is None else value["type"]
+            if tag is None:
+                return f"{place}.type: {REQUIRED}"
+            if not isinstance(tag, str) or not tag:
+                return f"{place}.type: {_PLAIN['string'][1]}"
             if tag not in tags:
                 expected = ", ".join(f"'{known}'" for known in tags if known)
                 return (
                     f"{place}: Input tag '{tag}' found using 'type' does not match any of the expected tags: {expected}"
                 )
-            return self.check(tags[tag])(value, f"{place}.{tag}" if tag else place)
+            return self.check(tags[tag])(value, f"{place}.{tag}")
 
         return check
 

@@ -45,6 +45,7 @@ class Case:
             "sampling": self.model.sampling,
             "prefill": self.model.prefill,
             "forced": self.model.forced,
+            **{kind: kind in self.model.thinking for kind in ("adaptive", "enabled", "disabled", "between_tools")},
             "geo": self.model.geo,
             "effort": bool(self.model.efforts),
             "limited": self.model.quiet_effort is not None,
@@ -71,6 +72,8 @@ def model_of(params: dict[str, Any]) -> Model:
     if not isinstance(name, str):
         raise invalid("model: Input should be a valid string")
     model = catalogue().find(name)
+    if not name:
+        raise invalid("model: String should have at least 1 character")
     if model is None:
         raise not_found(f"model: {name}")
     return model
@@ -79,14 +82,17 @@ def model_of(params: dict[str, Any]) -> Model:
 def judge_shared(params: dict[str, Any], case: Case, *, counted: bool = False) -> None:
     """Everything but messages."""
     table = shapes.COUNTED if counted else shapes.PARAMS
-    for key in table:
-        if key.endswith("!") and key != "messages!" and key[:-1] not in params:
-            raise invalid(f"{key[:-1]}: {REQUIRED}")
-    for key, value in params.items():
-        known = table.get(key) or table.get(f"{key}!") or _opened(key, case.betas)
-        if known is None:
+    for key, form in table.items():
+        name = key.rstrip("!")
+        if name in params:
+            _raise_if(_forms.check(form)(params[name], name))
+        elif key in {"model!", "max_tokens!"}:
+            raise invalid(f"{name}: {REQUIRED}")
+    for key in [key for key in params if key not in table and f"{key}!" not in table]:
+        opened = _opened(key, case.betas)
+        if opened is None:
             raise invalid(f"{key}: {EXTRA}")
-        _raise_if(_forms.check(known)(value, key))
+        _raise_if(_forms.check(opened)(params[key], key))
     _apply((rule for rule in rules.SHARED if not (counted and "max_tokens" in rule.of)), params, case)
 
 
@@ -138,15 +144,14 @@ def _value(of: str, params: dict[str, Any], case: Case) -> Any:
 
 
 def _error(rule: Rule, params: dict[str, Any], case: Case, value: Any, than: Any) -> ApiError:
-    return invalid(
-        rule.text.format(
-            value=value,
-            than=", ".join(than) if isinstance(than, list) else than,
-            model=params.get("model"),
-            quiet=case.model.quiet_effort,
-            asked=(params.get("thinking") or {}).get("type"),
-        )
+    text = rule.text.format(
+        value=value,
+        than=", ".join(sorted(than)) if isinstance(than, list) else than,
+        model=params.get("model"),
+        quiet=case.model.quiet_effort,
+        effort=(params.get("output_config") or {}).get("effort"),
     )
+    return invalid(text, details={"error_code": rule.code, **value} if rule.code else None)
 
 
 _BAD: dict[str, Callable[[Any, Any], bool]] = {

@@ -31,21 +31,29 @@ _BAD_REGEX = (
     (re.compile(r"\{\d{4,}|\{\d*,\d{4,}"), "large repetition counts"),
 )
 _DEEP = 100
+_FORMS: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("properties", "$defs", "definitions"), (dict, "an object")),
+    **dict.fromkeys(("required", "enum", "anyOf", "allOf"), (list, "an array")),
+    **dict.fromkeys(("$ref", "format", "pattern", "title", "description"), (str, "a string")),
+    "minItems": (int, "an integer"),
+}
+
+TOO_COMPLEX = "Schema is too complex for compilation."
 
 
 def problem(schema: Any, place: str) -> str:
     """What is outside the subset, in the API's words where they are known, or nothing."""
-    return _Reader(schema).problem(schema, place, ()) if isinstance(schema, dict) else f"{place}: must be an object"
+    text = _Reader(schema).problem(schema, ())
+    return f"{place}: {text}" if text else ""
 
 
 def optional_parameters(schema: dict[str, Any]) -> int:
-    """Properties that are not required, anywhere in the schema."""
-    objects = (part for part in _parts(schema) if isinstance(part.get("properties"), dict))
-    return sum(len(set(part["properties"]) - set(part.get("required") or [])) for part in objects)
+    """Properties that are not required, anywhere in a valid schema."""
+    return sum(len(set(part.get("properties", {})) - set(part.get("required", []))) for part in _parts(schema))
 
 
 def union_parameters(schema: dict[str, Any]) -> int:
-    """Places with anyOf or a list of types."""
+    """Places with anyOf or a list of types, anywhere in a valid schema."""
     return sum("anyOf" in part or isinstance(part.get("type"), list) for part in _parts(schema))
 
 
@@ -67,113 +75,116 @@ class _Reader:
         self._root = root
         self._fine: set[str] = set()  # references already followed, or a net of them takes for ever
 
-    def problem(self, schema: Any, place: str, above: tuple[str, ...]) -> str:
+    def problem(self, schema: Any, above: tuple[str, ...]) -> str:
         if not isinstance(schema, dict):
-            return f"{place}: must be an object"
+            return "Schema must be an object"
         if len(above) > _DEEP:
-            return f"{place}: Schema is too complex for compilation."
-        if "$ref" in schema:
-            return self._reference(schema, place, above)
-        return self._keywords(schema, place) or self._inside(schema, place, (*above, ""))
+            return TOO_COMPLEX
+        text = _form_problem(schema) or self._reference(schema, above)
+        return text or _keyword_problem(schema) or self._inside(schema, (*above, ""))
 
-    def _reference(self, schema: dict[str, Any], place: str, above: tuple[str, ...]) -> str:
-        reference = schema["$ref"]
-        if not isinstance(reference, str) or not reference.startswith("#"):
-            return f"{place}: External $ref is not supported: {reference}"
+    def _reference(self, schema: dict[str, Any], above: tuple[str, ...]) -> str:
+        reference = schema.get("$ref")
+        if reference is None or reference in self._fine:
+            return ""
+        if not reference.startswith("#"):
+            return f"External $ref is not supported: {reference}"
         if reference in above:
-            return f"{place}: Recursive schemas are not supported: {reference}"
+            return f"Recursive schemas are not supported: {reference}"
         target = resolve(schema, self._root)
         if target is None:
-            return f"{place}: cannot resolve $ref {reference}"
-        if reference in self._fine:
-            return ""
-        text = self.problem(target, place, (*above, reference))
+            return f"cannot resolve $ref {reference}"
+        text = self.problem(target, (*above, reference))
         if not text:
             self._fine.add(reference)
         return text
 
-    def _keywords(self, schema: dict[str, Any], place: str) -> str:
-        kinds = schema.get("type", [])
-        kinds = kinds if isinstance(kinds, list) else [kinds]
-        unknown = [kind for kind in kinds if not isinstance(kind, str) or kind not in TYPES]
-        if unknown:
-            return f"{place}: unknown type {unknown[0]!r}"
-        if not kinds and not schema.keys() & {"enum", "const", "anyOf", "allOf"}:
-            return f"{place}: a schema needs a type, enum, const, anyOf, allOf or $ref"
-        allowed = _ANYWHERE.union(*(_OF_TYPE.get(kind, set()) for kind in kinds))
-        odd = [word for word in schema if word not in allowed]
-        if odd:
-            kind = f"'{kinds[0]}' type" if kinds else "this schema"
-            return f"{place}: For {kind}, properties {', '.join(odd)} are not supported"
-        return self._values(schema, kinds, place)
-
-    def _values(self, schema: dict[str, Any], kinds: list[str], place: str) -> str:
-        text = _object_problem(schema) if "object" in kinds else ""
-        text = text or _enum_problem(schema)
-        if schema.get("minItems", 0) not in (0, 1):
-            text = text or "For 'array' type, 'minItems' values other than 0 or 1 are not supported"
-        if "format" in schema and str(schema["format"]) not in FORMATS:
-            text = text or f"string format '{schema['format']}' is not supported"
-        return f"{place}: {text}" if text else self._pattern(schema.get("pattern"), place)
-
-    def _pattern(self, pattern: Any, place: str) -> str:
-        if pattern is None:
-            return ""
-        try:
-            re.compile(pattern)
-        except (re.error, TypeError, OverflowError, RecursionError):
-            return f"{place}: Invalid regex in pattern: {pattern}"
-        bad = next((name for test, name in _BAD_REGEX if test.search(pattern)), None)
-        return f"{place}: Regex {bad} are not supported in pattern" if bad else ""
-
-    def _inside(self, schema: dict[str, Any], place: str, above: tuple[str, ...]) -> str:
+    def _inside(self, schema: dict[str, Any], above: tuple[str, ...]) -> str:
         for name, part in _children(schema):
-            if name.startswith("allOf") and isinstance(part, dict) and "$ref" in part:
-                return f"{place}.{name}: allOf with $ref is not supported"
-            text = self.problem(part, f"{place}.{name}", above)
+            if name == "allOf" and isinstance(part, dict) and "$ref" in part:
+                return "allOf with $ref is not supported"
+            text = self.problem(part, above)
             if text:
                 return text
         return ""
 
 
+def _form_problem(schema: dict[str, Any]) -> str:
+    """The first keyword whose value is of the wrong kind."""
+    for word, (kind, name) in _FORMS.items():
+        if word in schema and not isinstance(schema[word], kind):
+            return f"'{word}' must be {name}"
+    empty = next((word for word in ("anyOf", "allOf", "enum") if schema.get(word) == []), None)
+    return f"'{empty}' must not be empty" if empty else ""
+
+
+def _keyword_problem(schema: dict[str, Any]) -> str:
+    kinds = schema.get("type", [])
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    unknown = [kind for kind in kinds if not isinstance(kind, str) or kind not in TYPES]
+    if unknown:
+        return f"Schema type {unknown[0]!r} is not supported"
+    if not kinds and not schema.keys() & {"enum", "const", "anyOf", "allOf", "$ref"}:
+        return "a schema needs a type, enum, const, anyOf, allOf or $ref"
+    allowed = _ANYWHERE.union(*(_OF_TYPE.get(kind, set()) for kind in kinds))
+    odd = sorted(word for word in schema if word not in allowed)
+    if odd:
+        which = f"property '{odd[0]}' is" if len(odd) == 1 else f"properties {', '.join(odd)} are"
+        return f"For '{kinds[0]}' type, {which} not supported" if kinds else f"{which} not supported without a type"
+    text = _object_problem(schema) if "object" in kinds else ""
+    return text or _value_problem(schema) or _pattern_problem(schema.get("pattern"))
+
+
 def _object_problem(schema: dict[str, Any]) -> str:
-    properties, required = schema.get("properties", {}), schema.get("required", [])
-    if schema.get("additionalProperties") is not False:
+    more = schema.get("additionalProperties")
+    if isinstance(more, dict):
+        return (
+            "For 'object' type, 'additionalProperties: object' is not supported. Please set 'additionalProperties' to "
+            "false"
+        )
+    if more is not False:
         return "For 'object' type, 'additionalProperties' must be explicitly set to false"
-    if not isinstance(properties, dict) or not isinstance(required, list):
-        return "'properties' must be an object and 'required' a list"
-    if any(not isinstance(name, str) or name not in properties for name in required):
+    names = schema.get("properties", {})
+    if any(not isinstance(name, str) or name not in names for name in schema.get("required", [])):
         return "'required' names properties that are not there"
     return ""
 
 
-def _enum_problem(schema: dict[str, Any]) -> str:
-    values = schema.get("enum", [])
-    if not isinstance(values, list) or ("enum" in schema and not values):
-        return "'enum' must be a list with at least one value"
-    if any(isinstance(value, dict | list) for value in [*values, schema.get("const")]):
+def _value_problem(schema: dict[str, Any]) -> str:
+    if any(isinstance(value, dict | list) for value in [*schema.get("enum", []), schema.get("const")]):
         return "Enum values must be primitive"
+    if schema.get("minItems", 0) not in (0, 1):
+        return "For 'array' type, 'minItems' values other than 0 or 1 are not supported"
+    if schema.get("format", "date") not in FORMATS:
+        return f"string format '{schema['format']}' is not supported"
     return ""
 
 
+def _pattern_problem(pattern: str | None) -> str:
+    if pattern is None:
+        return ""
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError):
+        return f"Invalid regex in pattern: {pattern}"
+    bad = next((name for test, name in _BAD_REGEX if test.search(pattern)), None)
+    return f"Regex {bad} are not supported in pattern" if bad else ""
+
+
 def _children(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """(keyword, schema) of every schema right inside this one."""
     for word in ("properties", "$defs", "definitions"):
-        parts = schema.get(word) or {}
-        if isinstance(parts, dict):
-            yield from ((f"{word}.{name}", part) for name, part in parts.items())
+        yield from ((word, part) for part in schema.get(word, {}).values())
     if "items" in schema:
         yield "items", schema["items"]
     for word in ("anyOf", "allOf"):
-        parts = schema.get(word) or []
-        if isinstance(parts, list):
-            yield from ((f"{word}.{row}", part) for row, part in enumerate(parts))
+        yield from ((word, part) for part in schema.get(word, []))
 
 
-def _parts(schema: Any) -> Iterator[dict[str, Any]]:
+def _parts(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The schema and every schema inside it, each definition once."""
     waiting = [schema]
     while waiting:
         part = waiting.pop()
-        if isinstance(part, dict):
-            yield part
-            waiting.extend(inner for _name, inner in _children(part))
+        yield part
+        waiting.extend(inner for _word, inner in _children(part))

@@ -7,28 +7,29 @@ Not here: whatever depends on the model, the version or another key (rules.py).
 
 from __future__ import annotations
 
+# In the order in which the API looks at them: of several mistakes the first is told
 PARAMS = {
     "model!": "string",
-    "max_tokens!": "integer",
+    "tool_choice": "<tool_choice>",
+    "tools": "[<tool>]",
     "messages!": "[{message}]",
     "system": "string | [{system_text}]",
-    "stop_sequences": "[string]?",
-    "tools": "[<tool>]?",
-    "tool_choice": "<tool_choice>?",
-    "thinking": "<thinking>?",
-    "output_config": "{output_config}?",
+    "thinking": "<thinking>",
+    "output_config": "{output_config}",
     "cache_control": "{cache_control}?",
-    "container": "string | {passed_on}?",
-    "diagnostics": "{diagnostics}?",
-    "inference_geo": "string?",
-    "metadata": "{metadata}?",
+    "max_tokens!": "integer",
+    "metadata": "{metadata}",
+    "stop_sequences": "[string]",
+    "temperature": "number",
     "service_tier": "'auto' | 'standard_only'",
-    "speed": "'standard' | 'fast'",
-    "stream": "boolean",
-    "user_profile_id": "string?",
-    "temperature": "number>=0",
-    "top_p": "number>=0",
     "top_k": "integer>=0",
+    "top_p": "number",
+    "stream": "boolean",
+    "container": "string | {passed_on}?",
+    "inference_geo": "string?",
+    "diagnostics": "{diagnostics}?",
+    "speed": "'standard' | 'fast'?",
+    "user_profile_id": "string?",
 }
 # Left off a key that only a beta opens it reads "Extra inputs are not permitted"; the sheet gives no full list, so any
 # version of the named beta opens it.
@@ -55,7 +56,7 @@ COUNTED = {
 SHAPES = {
     "params": PARAMS,
     "counted": COUNTED,
-    "message": {"role!": "'user' | 'assistant' | 'system'", "content!": "string | [<block>]"},
+    "message": {"role!": "string", "content!": "string | [<block>]"},
     "system_text": {
         "type!": "'text'",
         "text!": "string",
@@ -84,7 +85,7 @@ SHAPES = {
     "custom_tool": {
         "type": "'custom'?",
         "name!": "string",
-        "input_schema!": "object",
+        "input_schema!": "{input_schema}",
         "description": "string",
         "strict": "boolean",
         "cache_control": "{cache_control}?",
@@ -93,6 +94,7 @@ SHAPES = {
         "eager_input_streaming": "boolean?",
         "input_examples": "[object]",
     },
+    "input_schema": {"type!": "'object'", "properties": "object?", "required": "[string]?", "*": "any"},
     "server_tool": {"type!": "string", "name": "string", "*": "any", "cache_control": "{cache_control}?"},
     # blocks
     "text": {"type!": "string", "text!": "string", "cache_control": "{cache_control}?", "citations": "[object]?"},
@@ -164,7 +166,7 @@ UNIONS = {
     },
     "tool_choice": {"auto": "{choice}", "any": "{choice}", "tool": "{choice_tool}", "none": "{choice_none}"},
     "tool": {
-        "": "{custom_tool}",
+        "": "custom",  # when there is no type
         "custom": "{custom_tool}",
         **{
             f"{name}_{date}": "{server_tool}"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
 
     from dfbatch.emulator.gate import Call
     from dfbatch.emulator.house import House
@@ -51,7 +52,6 @@ async def create(request: Request) -> Response:
 
 def _accept(house: House, call: Call, path: Path, request: Request) -> Response:
     entries = envelope.read(path)
-    house.limits.admit(house.life.waiting(call.workspace) if house.limits.tier.queue else 0, len(entries))
     made = house.life.new(
         len(entries), workspace=call.workspace, version=call.version, betas=list(call.betas), profile=call.profile
     )
@@ -74,9 +74,6 @@ def retrieve(request: Request) -> Response:
     batch_id = request.path_params["id"]
     if batch_id == house.seed_id:
         return Json(seeded.batch(batch_id, _origin(request)))
-    house.life.get(batch_id, call.workspace)
-    if house.faults.strike("loss", "retrieve") is not None:
-        house.life.vanish(batch_id)
     return Json(_shape(house, _found(house, call, batch_id), request))
 
 
@@ -139,7 +136,7 @@ def _download(request: Request, house: House, batch: Batch) -> Response:
     except FileNotFoundError:
         raise not_found(f"Message Batch with id {batch.id} not found.") from None
     size = os.fstat(file.fileno()).st_size
-    reply = StreamingResponse(stream.changed(_lines(file), faults) if faults else _blocks(file))
+    reply = _Download(file, stream.changed(file, faults) if faults else _blocks(file))
     cut = stream.cut_at(size, faults)
     if cut is not None:
         transport = house.connections.get(request.scope.get("client"))
@@ -151,15 +148,21 @@ def _download(request: Request, house: House, batch: Batch) -> Response:
     return reply
 
 
+class _Download(StreamingResponse):
+    """A stream of a file, closed however the call ends: its caller may be gone before the first block."""
+
+    def __init__(self, file: BinaryIO, content: Iterator[bytes]) -> None:
+        super().__init__(content)
+        self._file = file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._file:
+            await super().__call__(scope, receive, send)
+
+
 def _blocks(file: BinaryIO) -> Iterator[bytes]:
-    with file:
-        while block := file.read(_BLOCK):
-            yield block
-
-
-def _lines(file: BinaryIO) -> Iterator[bytes]:
-    with file:
-        yield from file
+    while block := file.read(_BLOCK):
+        yield block
 
 
 def limit_of(text: str | None) -> int:
@@ -178,8 +181,11 @@ def limit_of(text: str | None) -> int:
 
 
 def _found(house: House, call: Call, batch_id: str) -> Batch:
-    """The batch, unless a fault hides it for a while: just after creation, or just after it ended."""
+    """The batch, unless a fault takes it away, or hides it for a while: just after creation, just after it ended."""
     batch = house.life.get(batch_id, call.workspace)
+    if house.faults.strike("loss", call.route) is not None:
+        house.life.vanish(batch_id)
+        batch = house.life.get(batch_id, call.workspace)
     for where, moment in (("young", batch.created_at), ("ended", batch.ended_at)):
         if moment is not None and house.faults.hides(where, call.route, house.clock.now() - moment, SECOND):
             raise not_found(f"Message Batch with id {batch_id} not found.")

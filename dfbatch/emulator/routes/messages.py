@@ -59,7 +59,8 @@ def _answer(house: House, call: Call, body: bytes) -> Response:
     start = house.clock.now()
     answer = house.faults.spoil(fitted(house.engine.answer(ask), ask), ask, "direct")
     finish = max(start, house.clock.now())
-    cached = house.cache.bill(ask, pool=f"{call.workspace} direct", start=start, finish=finish)
+    pool = f"{call.workspace} direct"
+    cached = house.cache.bill(ask, pool=pool, start=start, finish=finish, prompt=answer.input_tokens)
     if answer.billed:
         house.billing.direct(_sums(ask, answer, cached, call.workspace), ask.digest)
     seed = ask.digest + call.request_id.encode()
@@ -86,4 +87,7 @@ def _count(house: House, call: Call, body: bytes) -> Response:
     """An estimate: off by a share that follows from the seed and the request."""
     ask = Asks().read(body, Terms(call.version, batch=False, betas=call.betas, profile=call.profile, counted=True))
     share = Draw(b"count %d" % house.seed + ask.digest).share()
-    return Json({"input_tokens": max(1, round(ask.tokens * (1 + _OFF * (2 * share - 1))))})
+    estimate = max(1, round(ask.tokens * (1 + _OFF * (2 * share - 1))))
+    if ask.setting.params.get("context_management") is None:
+        return Json({"input_tokens": estimate})
+    return Json({"input_tokens": estimate, "context_management": {"original_input_tokens": estimate}})
