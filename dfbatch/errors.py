@@ -33,7 +33,10 @@ DfbatchError
 └── NoSuchRun(KeyError)
 
 Detached(KeyboardInterrupt) stands outside, so that `except Exception` does not swallow the stop button.
-RowsFailedWarning(UserWarning) counts rows that have no answer.
+
+Warnings, each a UserWarning:
+RowsFailedWarning      counts rows that have no answer
+ModelChangedWarning    one name of a model was answered by several models
 """
 
 from __future__ import annotations
@@ -236,3 +239,7 @@ class Detached(KeyboardInterrupt):
 
 class RowsFailedWarning(UserWarning):
     """How many rows have no answer, why, and how to see and retry them."""
+
+
+class ModelChangedWarning(UserWarning):
+    """Reused answers and new ones come from different models that go by one name."""

@@ -17,21 +17,19 @@ Include = Literal["status", "error", "stop_reason", "input_tokens", "output_toke
 
 DEFAULT_MODEL = "claude-haiku-4-5"
 DEFAULT_MAX_TOKENS = 1024
+MOST_SAMPLES = 100  # answers a row; a typo here costs money
 RESERVED = ("model", "max_tokens", "system", "messages")  # said by options of their own, never through params=
 LATER = {  # options of the design that are not built yet, and what serves until then
     "budget": "look at `run.cost` after a small slice: df.head(50)",
     "budget_mode": "look at `run.cost` after a small slice: df.head(50)",
     "cache": 'put "cache_control" into params=',
     "citations": "give document blocks through a callable prompt",
-    "correct": "use run.retry(which='invalid')",
     "documents": "give document blocks through a callable prompt",
     "effort": 'use params={"output_config": {"effort": …}}',
     "images": "give image blocks through a callable prompt",
     "max_failed": "try a small slice first: df.head(50)",
     "pilot": "try a small slice first: df.head(50); the run reuses its answers",
     "preflight": "try a small slice first: df.head(50); the run reuses its answers",
-    "retries": "use run.retry()",
-    "samples": "use dedupe=False on a frame with repeated rows",
     "thinking": 'use params={"thinking": …}',
     "tool_choice": "use params=",
     "tools": "use params=",
@@ -57,6 +55,9 @@ class Options:
     params: Mapping[str, Any] = field(default_factory=dict)
     betas: Sequence[str] = ()
     chunk_size: int | Literal["auto"] = "auto"
+    retries: int = 2
+    correct: bool = True
+    samples: int = 1
     dedupe: bool = True
     reuse: bool = True
     overwrite: bool = False
@@ -74,6 +75,9 @@ class Options:
             object.__setattr__(self, option, _items(getattr(self, option), option))
         _text(self.model, "model", example='model="claude-haiku-4-5"')
         _whole(self.max_tokens, "max_tokens")
+        _whole(self.samples, "samples")
+        self._check_samples()
+        _whole(self.retries, "retries", least=0)
         if self.chunk_size != "auto":
             _whole(self.chunk_size, "chunk_size")
         for option in ("into", "name", "key"):
@@ -83,7 +87,7 @@ class Options:
         _one_of(self.on_error, "on_error", get_args(OnError))
         _one_of(self.progress, "progress", get_args(Progress))
         _one_of(self.dtype_backend, "dtype_backend", (None, "pyarrow"))
-        for option in ("unpack", "dedupe", "reuse", "overwrite", "same_for_all"):
+        for option in ("unpack", "correct", "dedupe", "reuse", "overwrite", "same_for_all"):
             if not isinstance(getattr(self, option), bool):
                 raise OptionError(f"{option}={getattr(self, option)!r}", hint="one of True, False")
         for item in self.include:
@@ -96,6 +100,18 @@ class Options:
                 )
         _check_system(self.system)
         self._check_params()
+
+    def _check_samples(self) -> None:
+        if self.samples > MOST_SAMPLES:
+            raise OptionError(
+                f"samples={self.samples}: {MOST_SAMPLES} answers a row is the most",
+                hint="repeat the rows, with dedupe=False, for more",
+            )
+        if self.samples > 1 and not self.dedupe:
+            raise OptionError(
+                f"samples={self.samples} with dedupe=False: both ask equal requests more than once",
+                hint="samples=… asks each row that often and compares; dedupe=False asks each of several equal rows",
+            )
 
     def _check_params(self) -> None:
         if not isinstance(self.params, Mapping):
@@ -137,7 +153,10 @@ def _items(value: Any, option: str) -> Sequence[Any]:
     if isinstance(value, list | tuple):
         return value
     if isinstance(value, str):
-        raise OptionError(f"{option}={value!r} is one string", hint=f'{option}=("{value}",)')
+        hint = f'{option}=("{value}",)'
+        if option == "include" and value not in get_args(Include):
+            hint = "a list of any of " + ", ".join(map(repr, get_args(Include)))
+        raise OptionError(f"{option}={value!r} is one string", hint=hint)
     try:
         items = tuple(value)
     except TypeError:
@@ -169,9 +188,11 @@ def _text(value: object, option: str, *, example: str) -> None:
         raise OptionError(f"{option}={value!r} holds half a character (a lone surrogate)", hint=example) from None
 
 
-def _whole(value: object, option: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise OptionError(f"{option}={value!r}: a whole number of at least 1 is needed", hint=f"{option}=1024")
+def _whole(value: object, option: str, *, least: int = 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        usual = Options.__dataclass_fields__[option].default
+        usual = usual if isinstance(usual, int) else 1024
+        raise OptionError(f"{option}={value!r}: a whole number of at least {least} is needed", hint=f"{option}={usual}")
 
 
 def _one_of(value: object, option: str, allowed: Sequence[object]) -> None:

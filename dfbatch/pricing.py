@@ -75,11 +75,15 @@ def cost(model: str, tokens: Tokens, *, batch: bool = True) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a run's answers cost so far: USD, None where the price is not known; `as_if` where nothing is spent."""
+    """What a run's answers cost so far: USD, None where the price is not known; `as_if` where nothing is spent.
+
+    `saved` is what answers of earlier runs would have cost again.
+    """
 
     spent: float | None
     tokens: Tokens
     as_if: bool = False
+    saved: float | None = 0.0
 
     def __str__(self) -> str:
         """`$0.41`, `$0.41 as-if` or `unknown`."""

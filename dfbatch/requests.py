@@ -31,6 +31,7 @@ OPENING = b'{"requests":['
 CLOSING = b"]}"
 _BEFORE_ID = b'{"custom_id":"'
 _AFTER_ID = b'","params":'
+_BEFORE_TURNS = b',"messages":['
 _BLOCK_ROWS = 400  # requests handed to the transport at once
 
 _encode = msgspec.json.Encoder().encode
@@ -78,7 +79,32 @@ def shared(
     sent = _encode({**common, "max_tokens": max_tokens})
     asked = msgspec.json.encode([common, list(turns), judged, sorted(betas), who], order="deterministic")
     digest = hashlib.blake2b(asked, digest_size=16).hexdigest()
-    return Shared(sent[:-1] + b',"messages":[' + lead, b"]}", digest)
+    return Shared(sent[:-1] + _BEFORE_TURNS + lead, b"]}", digest)
+
+
+def changed(
+    head: bytes,
+    *,
+    model: str | None,
+    max_tokens: int | None,
+    judged: Mapping[str, Any] | None,
+    betas: Sequence[str],
+    who: str,
+) -> Shared:
+    """The shared part asked of another model or with another limit; everything else stays as it was."""
+    common: dict[str, Any] = msgspec.json.decode(head.removesuffix(b",") + b"]}")
+    turns, had = common.pop("messages"), common.pop("max_tokens")
+    return shared(
+        model=model or common["model"],
+        max_tokens=max_tokens or had,
+        system=None,
+        turns=turns,
+        params={name: value for name, value in common.items() if name != "model"},
+        wire=None,
+        judged=judged,
+        betas=betas,
+        who=who,
+    )
 
 
 def parts(contents: Sequence[Any]) -> list[bytes]:

@@ -60,6 +60,7 @@ class Message(msgspec.Struct, gc=False):
     """The part of a Message that rows are made of."""
 
     content: list[Block] = []
+    model: str | None = None
     stop_reason: str | None = None
     usage: Usage = msgspec.field(default_factory=Usage)
 

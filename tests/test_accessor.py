@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -12,7 +13,7 @@ import pytest
 
 import dfbatch
 from dfbatch import testing
-from dfbatch.errors import NoBackend, NotAFrame, OptionError, UnknownColumn
+from dfbatch.errors import NoBackend, NoSuchRun, NotAFrame, OptionError, UnknownColumn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,6 +140,27 @@ def test_a_file_that_is_no_export_is_refused_in_words(tmp_path: Path) -> None:
 
     with pytest.raises(dfbatch.DfbatchError, match=r"notes\.txt"):
         dfbatch.open(str(tmp_path / "notes.txt"))
+
+
+@pytest.mark.parametrize("name", ["/nope/x.zip", "nope.dfbatch", Path("nope")], ids=str)
+def test_a_file_that_is_not_there_is_said_to_be_a_file(name: str | Path) -> None:
+    with pytest.raises(NoSuchRun) as caught:
+        dfbatch.open(name)  # type: ignore[arg-type]  # a Path will do
+
+    assert str(caught.value) == (
+        f"there is no file {str(name)!r}\nnor a run of that name\n"
+        "Hint: run.export(path) writes files; dfbatch.runs() lists runs"
+    )
+
+
+def test_a_folder_is_no_exported_run(tmp_path: Path) -> None:
+    with pytest.raises(NoSuchRun, match=r"^'.*' is a folder\n"):
+        dfbatch.open(str(tmp_path))
+
+
+def test_a_name_that_is_no_path_is_looked_for_among_runs() -> None:
+    with pytest.raises(NoSuchRun, match=r"^no run 'topics' in the ledger\n"):
+        dfbatch.open("topics")
 
 
 def test_a_forgotten_run_still_has_a_repr() -> None:

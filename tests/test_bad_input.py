@@ -226,8 +226,9 @@ def test_column_names_in_the_way_are_all_listed(refused: Callable[..., str]) -> 
     frame = FRAME.assign(score=0, topic="mine")
     assert refused(ColumnClash, "Say {text}", Review, frame=frame) == (
         "columns in the way: 'topic', 'score'\n"
-        "dfbatch did not write them for these rows, or they were changed since\n"
-        "Hint: name the answer with into=, or pass overwrite=True to replace them"
+        "'topic', row 0: 'mine' was never written by dfbatch: no run wrote a column of this name; so are 2 more rows\n"
+        "'score', row 0: 0 was never written by dfbatch: no run wrote a column of this name; so are 2 more rows\n"
+        "Hint: name the answer with into=, or pass overwrite=True to replace them; a cell set to None is filled"
     )
 
 
@@ -317,6 +318,21 @@ def test_max_tokens_0(refused: Callable[..., str]) -> None:
     )
 
 
+def test_samples_of_rows_that_are_each_asked(refused: Callable[..., str]) -> None:
+    assert refused(OptionError, "Say {text}", samples=3, dedupe=False) == (
+        "samples=3 with dedupe=False: both ask equal requests more than once\n"
+        "Hint: samples=… asks each row that often and compares; dedupe=False asks each of several equal rows"
+    )
+
+
+def test_a_column_in_the_way_of_the_agreement(refused: Callable[..., str]) -> None:
+    frame = FRAME.assign(claude_agreement=1.0)
+
+    assert refused(ColumnClash, "Say {text}", frame=frame, samples=3).startswith(
+        "columns in the way: 'claude_agreement'\n"
+    )
+
+
 def test_an_option_not_built_yet(refused: Callable[..., str]) -> None:
     assert refused(OptionError, "Say {text}", budget=5) == (
         "the option 'budget' is not built yet\nHint: for now, look at `run.cost` after a small slice: df.head(50)"
@@ -363,7 +379,8 @@ def test_a_model_that_the_backend_does_not_know(emulator: Emulator) -> None:
     assert str(warned[0].message) == (
         f"3 of 3 rows of run {run.id} have no answer: 3 errored\n"
         "most often: not_found_error: model: claude-nope (3×)\n"
-        "Hint: run.failures() shows why; run.retry() asks them again (run = dfbatch.last_run())"
+        "Hint: asking them again as they are does not help: mend the call, and run the cell; only they are asked;"
+        f" run.failures() shows why (run = dfbatch.open({run.id!r}))"
     )
     assert str(caught.value) == str(warned[0].message).replace(run.id, dfbatch.last_run().id)
     assert emulator.usage()["requests"] == 0

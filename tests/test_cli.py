@@ -1,4 +1,4 @@
-"""The shell: the verbs of the README, errors in words with exit code 1."""
+"""The shell: the verbs of the README, errors in words with exit code 1, 75 while a run is not over."""
 
 from __future__ import annotations
 
@@ -8,21 +8,37 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
+import httpx
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
 import dfbatch
-from dfbatch import testing
+from dfbatch import cli, testing
 from dfbatch.cli import main
+from dfbatch.run import shelf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 README = Path(__file__).parents[1] / "README.md"
-COMMANDS = ["cancel", "emulate", "export", "fetch-model", "resume", "runs", "show", "wait"]
+COMMANDS = [
+    *("cancel", "emulate", "export", "fetch-model", "forget", "prune"),
+    *("resume", "retry", "runs", "show", "wait"),
+]
+OPTIONS = {
+    "show": [],
+    "runs": [],
+    "export": [],
+    "wait": ["--timeout"],
+    "resume": ["--lost", "--timeout", "--no-wait"],
+    "retry": ["--which", "--via", "--max-tokens", "--model", "--timeout", "--no-wait"],
+    "cancel": ["--timeout", "--no-wait"],
+    "forget": ["--at-server", "--yes"],
+    "prune": ["--older-than", "--yes"],
+}
 
 
 def say(*arguments: str) -> Result:
@@ -61,6 +77,25 @@ def test_every_command_helps_in_a_sentence(command: str) -> None:
     assert re.search(r"\n\n  [A-Z].*\.", told.output, re.DOTALL)
 
 
+@pytest.mark.parametrize("command", OPTIONS)
+def test_every_option_is_helped_with_a_sentence(command: str) -> None:
+    told = say(command, "--help").output
+    options = re.split(r"\n  (?=-)", told.partition("Options:")[2])[1:]
+
+    assert [text.split()[0].rstrip(",") for text in options] == [*OPTIONS[command], "-h"]
+    assert [text for text in options if not re.search(r"  +\w.*\.$", " ".join(text.split("\n")).strip())] == []
+
+
+@pytest.mark.parametrize("command", ["show", "wait", "resume", "retry", "cancel"])
+def test_help_names_the_exit_codes(command: str) -> None:
+    assert re.search(r"Exits with 0 w\w+ it (is done|has ended), with 75", " ".join(say(command, "-h").output.split()))
+
+
+@pytest.mark.parametrize("command", ["retry", "forget", "prune", "cancel"])
+def test_what_costs_or_cannot_be_taken_back_is_helped_with_that(command: str) -> None:
+    assert re.search(r"pay for them again|not reused any more|kept, and billed", " ".join(say(command, "-h").output.split()))
+
+
 def test_the_version_is_that_of_the_package() -> None:
     told = say("--version")
 
@@ -79,7 +114,8 @@ def test_runs_are_listed_a_line_each(run: dfbatch.Run) -> None:
 
     assert told.exit_code == 0
     assert re.fullmatch(
-        rf"{run.id}  \d{{4}}-\d\d-\d\d \d\d:\d\d  done +3 rows  claude-haiku-4-5  topics.*\n", told.output
+        rf"{run.id}  \d{{4}}-\d\d-\d\d \d\d:\d\d  done +2/3 rows +[\d.]+ kB  function, not Claude  topics\n",
+        told.output,
     )
 
 
@@ -93,7 +129,7 @@ def test_a_run_is_shown_by_its_id_or_the_start_of_it(run: dfbatch.Run, length: i
     assert re.search(r"skipped +1 ", told.output)
 
 
-@pytest.mark.parametrize("command", ["wait", "resume", "cancel"])
+@pytest.mark.parametrize("command", ["wait", "resume", "cancel", "retry"])
 def test_a_run_that_is_done_stays_done(run: dfbatch.Run, command: str) -> None:
     told = say(command, run.id)
 
@@ -178,17 +214,193 @@ def test_a_run_of_another_process_is_waited_for() -> None:
         assert run.wait().counts == {"succeeded": 2}
 
 
+@pytest.fixture
+def under_way(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[testing.Emulator, str]]:
+    """A run whose two batches take ten minutes, as it is found by other processes; and the emulator."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "emulator")
+    with testing.Emulator(engine="sample", law="600") as emulator:
+        run = dfbatch.submit(pd.DataFrame({"text": ["a", "b", "c"]}), "Say {text}", chunk_size=2, progress=False)
+        yield emulator, run.wait(until="sent").id
+        emulator.advance(1000)
+        run.wait()
+
+
+def run_of(command: str, *options: str) -> tuple[int, str, str]:
+    """A command in a process of its own."""
+    started = process(command, *options)
+    out, err = started.communicate(timeout=60)
+    return started.returncode, out, err
+
+
+def test_show_ends_with_75_while_a_run_is_not_over(under_way: tuple[testing.Emulator, str]) -> None:
+    code, out, err = run_of("show", under_way[1])
+
+    assert (code, err) == (75, "")
+    assert f"dfbatch run {under_way[1]}: waiting for 2 batches for " in out
+    assert "· pending  3" in out
+
+
+@pytest.mark.parametrize("command", ["wait", "resume"])
+def test_time_that_is_over_ends_with_75(under_way: tuple[testing.Emulator, str], command: str) -> None:
+    code, out, err = run_of(command, under_way[1], "--timeout", "0.3")
+
+    assert (code, out) == (75, "")
+    assert f"run {under_way[1]} is still waiting after 0.3 s\nit goes on\n" in err
+    assert "Traceback" not in err
+
+
+def test_resume_without_waiting_ends_when_all_is_sent(under_way: tuple[testing.Emulator, str]) -> None:
+    code, out, _ = run_of("resume", under_way[1], "--no-wait")
+
+    assert code == 75
+    assert out.startswith(f"<Run {under_way[1]} · waiting · 0/3 rows")
+
+
+def test_cancel_without_waiting_ends_when_the_server_knows(under_way: tuple[testing.Emulator, str]) -> None:
+    emulator, run_id = under_way
+    code, out, err = run_of("cancel", run_id, "--no-wait")
+    with httpx.Client(base_url=emulator.url, headers={"x-api-key": "emulator", "anthropic-version": "2023-06-01"}) as api:
+        batches = api.get("/v1/messages/batches").json()["data"]
+
+    assert code in (0, 75), err
+    assert out.startswith(f"<Run {run_id} · cancel")
+    assert all(batch["cancel_initiated_at"] for batch in batches)
+    assert len(batches) == 2
+
+
+def test_a_run_that_cannot_go_on_ends_with_75_and_says_why(run: dfbatch.Run) -> None:
+    chunk = run._ledger.chunks(run.id)[0]
+    run._ledger.note(chunk.id, state="lost", error="batch msgbatch_1 is not there any more")
+    run._ledger.say(run.id, "paused", "batch msgbatch_1 is not there any more")
+    shelf._known.clear()
+    told = say("wait", run.id)
+
+    assert told.exit_code == 75
+    assert "batch msgbatch_1 is not there any more: 2 requests of run" in told.output
+    assert "Hint: " in told.output
+    assert say("resume", run.id, "--lost", "missing").exit_code == 0
+
+
+def test_retry_asks_what_it_is_told_to() -> None:
+    seen: list[dict[str, Any]] = []
+
+    def answer(params: dict[str, Any]) -> str:
+        seen.append(params)
+        return "sport" if params["model"] == "claude-sonnet-4-5" else "neither"
+
+    with testing.answers(answer):
+        frame = pd.DataFrame({"text": ["a", "b"]})
+        made = dfbatch.submit(frame, "{text}", Literal["sport", "tech"], correct=False, progress=False).wait()
+        before = len(seen)
+        nothing = say("retry", made.id, "--which", "expired", "--which", "errored")
+        asked = len(seen)
+        told = say(
+            *("retry", made.id, "--which", "invalid", "--via", "now"),
+            *("--max-tokens", "77", "--model", "claude-sonnet-4-5"),
+        )
+
+        assert made.counts == {"succeeded": 2}
+    assert (nothing.exit_code, asked) == (0, before)
+    assert (told.exit_code, len(seen)) == (0, before + 2)
+    assert {(params["model"], params["max_tokens"]) for params in seen[before:]} == {("claude-sonnet-4-5", 77)}
+    assert f"<Run {made.id} · done · 2/2 rows" in told.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--via", "pigeon"], ["--max-tokens", "0"], ["--max-tokens", "many"], ["--timeout", "-1"], ["--soon"]],
+    ids=" ".join,
+)
+def test_options_that_make_no_sense_are_usage_errors(run: dfbatch.Run, arguments: list[str]) -> None:
+    assert say("retry", run.id, *arguments).exit_code == 2
+
+
+def test_an_outcome_that_is_none_is_an_error_in_words(run: dfbatch.Run) -> None:
+    told = say("retry", run.id, "--which", "failed")
+
+    assert told.exit_code == 1
+    assert told.output.startswith("Error: which='failed' cannot be asked again\nHint: ")
+
+
+def test_forget_asks_first(run: dfbatch.Run) -> None:
+    no = CliRunner().invoke(main, ["forget", run.id], input="n\n")
+    left = len(dfbatch.runs())
+    yes = CliRunner().invoke(main, ["forget", run.id[:5]], input="y\n")
+
+    assert (no.exit_code, left) == (1, 1)
+    assert no.output.startswith(f"Remove run {run.id} (3 rows) from this machine? [y/N]: n\n")
+    assert yes.exit_code == 0
+    assert yes.output.endswith(f"run {run.id} removed from this machine\n")
+    assert dfbatch.runs() == []
+
+
+def test_forget_deletes_at_the_server_where_that_is_said(run: dfbatch.Run) -> None:
+    told = say("forget", run.id, "--at-server", "--yes")
+    back = dfbatch.submit(pd.DataFrame({"text": ["A goal!"]}), "{text}", progress=False).wait()
+
+    assert (told.exit_code, told.output) == (0, f"run {run.id} removed from this machine and the server\n")
+    assert [made.id for made in dfbatch.runs()] == [back.id]
+
+
+def test_nobody_to_ask_means_no(run: dfbatch.Run) -> None:
+    started = subprocess.run(
+        [sys.executable, "-m", "dfbatch.cli", "forget", run.id],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert started.returncode == 1
+    assert [made.id for made in dfbatch.runs()] == [run.id]
+
+
+def test_prune_says_what_was_freed(run: dfbatch.Run) -> None:
+    kept = say("prune", "--older-than", "30", "--yes")
+    no = CliRunner().invoke(main, ["prune", "--older-than", "0"], input="n\n")
+    left = len(dfbatch.runs())
+    gone = say("prune", "--older-than", "0", "--yes")
+
+    assert (kept.exit_code, kept.output) == (0, "0 runs removed, 0 B freed\n")
+    assert (no.exit_code, left) == (1, 1)
+    assert no.output.startswith("Remove all runs that are over and older than 0 days? [y/N]: ")
+    assert gone.exit_code == 0
+    assert re.fullmatch(r"1 run removed, [\d.]+ kB freed\n", gone.output)
+    assert dfbatch.runs() == []
+    assert say("prune").exit_code == 2
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent as Unix has them")
-def test_the_stop_button_says_how_to_come_back() -> None:
-    with testing.Emulator(engine="sample", law="600"):
-        run = dfbatch.submit(pd.DataFrame({"text": ["a"]}), "Say {text}", progress=False)
-        started = process("wait", run.id, ANTHROPIC_API_KEY="emulator")
-        assert started.stderr is not None
-        first = started.stderr.readline()  # what a log line says when it waits
-        started.send_signal(signal.SIGINT)
-        out, err = started.communicate(timeout=60)
-        run.cancel()
+def test_the_stop_button_says_in_words_of_the_shell_how_to_come_back(under_way: tuple[testing.Emulator, str]) -> None:
+    run_id = under_way[1]
+    started = process("wait", run_id)
+    assert started.stderr is not None
+    first = started.stderr.readline()  # what a log line says when it waits
+    started.send_signal(signal.SIGINT)
+    out, err = started.communicate(timeout=60)
 
     assert first
-    assert f"detached from run {run.id}" in err + out
-    assert f"dfbatch.open('{run.id}')" in err + out
+    assert (started.returncode, out) == (75, "")
+    assert err.endswith(
+        f"detached from run {run_id}: 2 of 2 chunks sent, nothing further is sent\n"
+        "3 requests are at the server and may be billed; their answers are collected when you come back\n"
+        f"Hint: `dfbatch wait {run_id}` comes back; `dfbatch cancel {run_id}` cancels\n"
+    )
+    assert "while this process lives" not in first + err
+
+
+def test_chunks_that_were_not_sent_are_named_with_the_command_that_sends_them() -> None:
+    with testing.Emulator(engine="sample"):
+        run = dfbatch.submit(pd.DataFrame({"text": ["a", "b"]}), "Say {text}", chunk_size=1, progress=False).wait()
+        first, second = run._ledger.chunks(run.id)
+        run._ledger.note(first.id, state="submitted")
+        run._ledger.note(second.id, state="planned")
+
+        assert cli._detached(run, "").splitlines() == [
+            f"detached from run {run.id}: 1 of 2 chunks sent, nothing further is sent",
+            "1 requests are at the server and may be billed; their answers are collected when you come back",
+            f"Hint: `dfbatch wait {run.id}` comes back; `dfbatch resume {run.id}` sends the other 1; "
+            f"`dfbatch cancel {run.id}` cancels",
+        ]
+        assert cli._detached(None, "as it was") == "as it was"

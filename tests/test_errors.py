@@ -15,6 +15,7 @@ from dfbatch.errors import (
     Detached,
     DfbatchError,
     LedgerError,
+    ModelChangedWarning,
     NoFrame,
     NullCell,
     RateLimited,
@@ -30,6 +31,7 @@ CLASSES = {
     for name, made in vars(errors).items()
     if inspect.isclass(made) and issubclass(made, BaseException) and made.__module__ == "dfbatch.errors"
 }
+WARNINGS = [name for name, made in CLASSES.items() if issubclass(made, Warning)]
 TREE = {name: made for name, made in CLASSES.items() if issubclass(made, DfbatchError)}
 
 
@@ -58,8 +60,10 @@ def test_an_error_stands_where_it_is_drawn(name: str, parent: str, builtin: list
     assert bases == [parent, *builtin]
 
 
-def test_detached_and_the_warning_stand_outside() -> None:
-    assert set(CLASSES) - set(TREE) == {"Detached", "RowsFailedWarning"}
+def test_detached_and_the_warnings_stand_outside() -> None:
+    assert set(CLASSES) - set(TREE) == {"Detached", "ModelChangedWarning", "RowsFailedWarning"}
+    assert ModelChangedWarning.__bases__ == (UserWarning,)
+    assert all(re.search(rf"^{name} {{3,}}\w", errors.__doc__ or "", re.MULTILINE) for name in WARNINGS)
     assert Detached.__bases__ == (KeyboardInterrupt,)
     assert RowsFailedWarning.__bases__ == (UserWarning,)
 

@@ -21,8 +21,9 @@ PACKAGE = Path(dfbatch.__file__).parent
 PROMISED = {
     *("batch", "submit"),
     *("runs", "open", "last_run", "run_of", "Run"),
+    *("adopt", "prune"),
     *("Anthropic", "Local"),
-    *("errors", "DfbatchError", "Detached", "RowsFailedWarning"),
+    *("errors", "DfbatchError", "Detached", "RowsFailedWarning", "ModelChangedWarning"),
     *("testing", "allow_nested_loops"),
 }
 RUN = {
@@ -30,7 +31,10 @@ RUN = {
     *("wait", "result", "answers", "join", "partial", "failures", "show", "objects"),
     *("retry", "resume", "cancel", "forget", "export", "__await__"),
 }
-NEEDS_AN_EXAMPLE = ["batch", "submit", "runs", "open", "last_run", "run_of", "Run", "Anthropic", "Local"]
+NEEDS_AN_EXAMPLE = [
+    *("batch", "submit", "adopt", "prune", "runs", "open", "last_run", "run_of"),
+    *("Run", "Anthropic", "Local"),
+]
 MODULES = sorted(
     ".".join(("dfbatch", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
     for path in PACKAGE.rglob("*.py")

@@ -27,7 +27,7 @@ VALUES = [
     *("chunks", "results", "columns", "pricing", "plan"),
 ]
 INSIDE = {  # the order of files in values that are packages
-    "prompts": ["templates", "contents", "callables", "__init__"],
+    "prompts": ["naming", "templates", "contents", "callables", "__init__"],
     "schemas": [
         *("verdicts", "formats", "validators", "repairs", "judges"),
         *("declared", "spelling", "wire", "__init__"),
@@ -64,7 +64,7 @@ HOMES = {  # libraries that one place alone knows
     "schemas": {"pydantic", "pydantic_core"},
     "cli": {"click"},
     "__init__": {"nest_asyncio"},
-    ISLAND: {"starlette", "uvicorn", "ijson", "xllamacpp"},
+    ISLAND: {"starlette", "uvicorn", "xllamacpp"},
 }
 NAMES_THAT_SAY_NOTHING = {
     "utils",

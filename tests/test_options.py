@@ -27,6 +27,7 @@ def test_the_defaults_are_those_that_the_design_names() -> None:
     assert (options.model, options.max_tokens, options.chunk_size) == ("claude-haiku-4-5", 1024, "auto")
     assert (options.on_null, options.on_error, options.progress) == ("skip", "null", "auto")
     assert (options.dedupe, options.reuse, options.unpack, options.overwrite) == (True, True, True, False)
+    assert (options.retries, options.correct, options.samples) == (2, True, 1)
     assert (options.into, options.key, options.name, options.backend) == (None, None, None, None)
 
 
@@ -47,6 +48,20 @@ def test_the_options_built_are_those_that_the_docstring_of_batch_lists() -> None
         ({"max_tokens": True}, "max_tokens=True: a whole number of at least 1 is needed\nHint: max_tokens=1024"),
         ({"max_tokens": 10.0}, "max_tokens=10.0: a whole number of at least 1 is needed\nHint: max_tokens=1024"),
         ({"max_tokens": "10"}, "max_tokens='10': a whole number of at least 1 is needed\nHint: max_tokens=1024"),
+        ({"samples": 0}, "samples=0: a whole number of at least 1 is needed\nHint: samples=1"),
+        ({"samples": 2.0}, "samples=2.0: a whole number of at least 1 is needed\nHint: samples=1"),
+        ({"samples": True}, "samples=True: a whole number of at least 1 is needed\nHint: samples=1"),
+        (
+            {"samples": 101},
+            "samples=101: 100 answers a row is the most\nHint: repeat the rows, with dedupe=False, for more",
+        ),
+        (
+            {"samples": 3, "dedupe": False},
+            (
+                "samples=3 with dedupe=False: both ask equal requests more than once\n"
+                "Hint: samples=… asks each row that often and compares; dedupe=False asks each of several equal rows"
+            ),
+        ),
         ({"chunk_size": 0}, "chunk_size=0: a whole number of at least 1 is needed\nHint: chunk_size=1024"),
         ({"chunk_size": "all"}, "chunk_size='all': a whole number of at least 1 is needed\nHint: chunk_size=1024"),
         ({"into": ""}, "into must be a text, got ''\nHint: into=\"topic\""),
@@ -63,6 +78,10 @@ def test_the_options_built_are_those_that_the_docstring_of_batch_lists() -> None
         ({"overwrite": "no"}, "overwrite='no'\nHint: one of True, False"),
         ({"same_for_all": "no"}, "same_for_all='no'\nHint: one of True, False"),
         ({"include": "status"}, "include='status' is one string\nHint: include=(\"status\",)"),
+        (
+            {"include": "all"},
+            f"include='all' is one string\nHint: a list of any of {', '.join(map(repr, get_args(Include)))}",
+        ),
         (
             {"include": ["status", "cost"]},
             f"include='cost'\nHint: one of {', '.join(map(repr, get_args(Include)))}",

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from dfbatch.cli import main
 from dfbatch.testing import Emulator
 
-README = Path(__file__).parent.parent / "README.md"
+TESTS = Path(__file__).parent
+README = TESTS.parent / "README.md"
 
 
 def blocks(language: str) -> list[str]:
@@ -38,6 +39,19 @@ def test_the_shell_commands_exist() -> None:
 
         assert result.exit_code == 0, f"{command}: {result.output}"
     assert {"runs", "show", "wait", "emulate", "fetch-model"} <= named
+
+
+def test_every_promise_of_what_happens_if_names_a_test_that_is_there() -> None:
+    section = README.read_text().partition("## What happens if")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")][2:]
+    sources = [path.read_text() for path in TESTS.rglob("test_*.py")]
+    there = {name for source in sources for name in re.findall(r"^def (test_\w+)", source, re.MULTILINE)}
+
+    assert len(rows) >= 10
+    for row in rows:
+        named = re.findall(r"`(test_\w+)`", row)
+        assert named, row
+        assert set(named) <= there, row
 
 
 def test_the_make_targets_exist() -> None:

@@ -5,7 +5,8 @@ Nothing here waits, retries or remembers: that is `run/`. Nothing here knows row
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import msgspec
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 class Batch(msgspec.Struct, frozen=True):
     """A batch as the server tells it; unknown fields are ignored, absent ones are liberal defaults."""
 
-    id: str
+    id: Annotated[str, msgspec.Meta(max_length=256, pattern="[^.]")]  # it becomes part of paths: never "", "." or ".."
     processing_status: str = "in_progress"
     created_at: str = ""
     expires_at: str = ""
@@ -32,6 +33,30 @@ class Batch(msgspec.Struct, frozen=True):
     def ended(self) -> bool:
         """Whether results can be had: `ended` alone is final."""
         return self.processing_status == "ended"
+
+    @property
+    def requests(self) -> int:
+        """How many requests it holds, whatever became of them."""
+        return sum(self.request_counts.values())
+
+    @property
+    def created(self) -> float | None:
+        """When it was created by the server's clock, in seconds since 1970; None where that cannot be read."""
+        try:
+            told = datetime.fromisoformat(self.created_at)
+            return (told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            return None
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """Every batch since a moment, newest first, and when by the server's clock the list was begun.
+
+    `now` comes from the Date header of the first page, in whole seconds: what was created later may be missing.
+    """
+
+    batches: list[Batch]
+    now: float
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -67,17 +92,27 @@ class Backend(Protocol):
     def recipe(self) -> dict[str, object]:
         """How to make this backend again in another process: never a key."""
 
+    @property
+    def mark(self) -> str:
+        """Four hex digits by which two credentials are told apart; empty without one."""
+
     def ready(self, home: Path) -> None:
         """Raise NoBackend or ModelMissing where it cannot work at all; `home` is where it may keep files."""
 
-    async def probe(self) -> None:
-        """Prove route, key and shape before the first create."""
+    async def probe(self) -> float | None:
+        """Prove route, key and shape before the first create; the server's time in seconds since 1970, if it tells."""
 
     async def submit(self, body: Body, betas: Sequence[str]) -> Accepted:
         """Create a batch, once."""
 
     async def poll(self, ids: Collection[str]) -> dict[str, Batch | None]:
         """The state of these batches in as few calls as possible; None for one that is not (yet) there."""
+
+    async def find(self, since: float) -> Listing:
+        """The complete list of batches created at or after `since`, seconds since 1970 by the server's clock."""
+
+    async def ask(self, params: bytes, betas: Sequence[str], *, timeout: float = 600.0) -> bytes:  # noqa: ASYNC109 - of the transport
+        """Ask for one message now, at full price, once; its JSON as it came."""
 
     def results(self, batch_id: str) -> AsyncIterator[bytes]:
         """The raw results, in blocks."""

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from dfbatch.backends import Accepted, Batch
+from dfbatch.backends import Accepted, Batch, Listing
 from dfbatch.backends.access import API, Secret, address, credential, sendable
-from dfbatch.backends.faults import check, not_the_api, translated
+from dfbatch.backends.faults import certain, check, translated
+from dfbatch.backends.pages import Page, Search, all_since
+from dfbatch.backends.reading import ACCEPTED, UNREADABLE, blocks, peek, server_time, shaped, whole
 from dfbatch.errors import Ambiguous, NoBackend, NotFound, NotTheApi, OptionError, Unreachable
 from dfbatch.version import __version__
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     import httpx
@@ -29,10 +31,8 @@ VERSION = "2023-06-01"
 VERSIONS = ("2023-06-01", "2026-10-21")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ROUTE = "/v1/messages/batches"
-_PAGE = 1000  # batches a list call may return (SDK 2.12, November 2026)
+_MESSAGES = "/v1/messages"
 _CREATE_TIMEOUT = 600.0  # seconds to wait for the reply to a create: giving up early makes it ambiguous
-
-_Shape = TypeVar("_Shape", bound=msgspec.Struct)
 
 
 class _Health(msgspec.Struct):
@@ -41,10 +41,10 @@ class _Health(msgspec.Struct):
     seed: int = 0
 
 
-class _Page(msgspec.Struct):
-    data: list[Batch]
-    has_more: bool = False
-    last_id: str | None = None
+class _Message(msgspec.Struct):
+    """As much as shows that it is one; what it says is read elsewhere."""
+
+    content: list[msgspec.Raw]
 
 
 class Anthropic:
@@ -80,6 +80,7 @@ class Anthropic:
         self._auth: Auth = auth
         self._secret = Secret({**sendable(headers or {}), **credential(key, token, auth)})
         self._client: httpx.AsyncClient | None = None
+        self._search = Search()
         self._emulated = ""
         self._identified: str | None = None
         self._context: ssl.SSLContext | None = None
@@ -106,9 +107,9 @@ class Anthropic:
     def _ask_emulator(self) -> str:
         import httpx
 
-        with contextlib.suppress(httpx.HTTPError, msgspec.MsgspecError):
-            told = httpx.get(f"{self.base_url}/_emulator/health", trust_env=False, timeout=2.0, verify=self._tls())
-            health = msgspec.json.decode(told.content, type=_Health)
+        with contextlib.suppress(httpx.HTTPError, *UNREADABLE):
+            told = peek(f"{self.base_url}/_emulator/health", timeout=2.0, verify=self._tls())
+            health = msgspec.json.decode(told, type=_Health)
             self._emulated = health.engine
             return f"{health.engine} {health.model_digest} {health.seed}"
         return ""
@@ -128,6 +129,11 @@ class Anthropic:
         """Address, version and style of authentication; the key comes from the environment again."""
         return {"kind": self.kind, "base_url": self.base_url, "version": self.version, "auth": self._auth}
 
+    @property
+    def mark(self) -> str:
+        """Tells two keys apart without holding one; why that is of use is said by `Secret.mark`."""
+        return self._secret.mark
+
     def ready(self, home: Path) -> None:  # noqa: ARG002 - this route keeps no files
         """A key must be at hand."""
         if not self._secret.proves:
@@ -137,41 +143,27 @@ class Anthropic:
                 hint='set ANTHROPIC_API_KEY to ask Claude, or pass backend="local" for a small model on this machine',
             )
 
-    async def probe(self) -> None:
-        """One list call proves route, key and shape."""
-        try:
-            response = await self._call("GET", f"{_ROUTE}?limit=1")
-        except NotFound as error:
-            raise NotTheApi(
-                f"{self.base_url} has no route {_ROUTE}",
-                str(error).partition("\n")[0],
-                hint="check ANTHROPIC_BASE_URL; some proxies lack the batch route",
-                status=error.status,
-                request_id=error.request_id,
-            ) from error
-        self._shape(response, _Page)
+    async def probe(self) -> float | None:
+        """One list call proves route, key and shape, and tells the server's time."""
+        return (await self._page(1, ""))[1]
 
     async def submit(self, body: Body, betas: Sequence[str]) -> Accepted:
         """Post the body from its spool, on a connection of its own; never repeated by the transport."""
-        source = _Handed(body)
-        headers = {"content-type": "application/json", "content-length": str(body.length)}
-        if betas:
-            headers["anthropic-beta"] = ",".join(betas)
-        with translated(self.base_url, all_sent=lambda: source.done):
-            async with self._new_client(timeout=_CREATE_TIMEOUT) as client:
-                response = await client.post(_ROUTE, content=source.blocks(), headers=headers)
-        check(response, creating=True)
-        self._note(response)
         try:
-            batch = self._shape(response, Batch)
+            response = await self._post(_ROUTE, body, body.length, betas, _CREATE_TIMEOUT)
+            check(response, creating=True)
+            batch = shaped(response, Batch)
         except NotTheApi as error:
+            if certain(error.status):
+                raise
             raise Ambiguous(
                 str(error).partition("\n")[0],
                 "something accepted the chunk, and it may have been the API",
                 hint="it is not sent again by itself: that could be paid twice",
-                status=response.status_code,
-                request_id=response.headers.get("request-id"),
+                status=error.status,
+                request_id=error.request_id,
             ) from error
+        self._note(response)
         return Accepted(
             batch=batch,
             base_url=self.base_url,
@@ -180,25 +172,48 @@ class Anthropic:
             request_id=response.headers.get("request-id", ""),
         )
 
+    async def ask(self, params: bytes, betas: Sequence[str], *, timeout: float = 600.0) -> bytes:  # noqa: ASYNC109 - the transport's: seconds without a byte
+        """Post one request to `/v1/messages`, on a connection of its own; never repeated by the transport."""
+        response = await self._post(_MESSAGES, (params,), len(params), betas, timeout)
+        check(response, asking=True)
+        self._note(response)
+        shaped(response, _Message)
+        return response.content
+
     async def poll(self, ids: Collection[str]) -> dict[str, Batch | None]:
         """One batch is retrieved; several are found in the list, newest first; stragglers are retrieved."""
         found: dict[str, Batch | None] = {}
         if len(ids) > 1:
-            found = dict(await self._listed(ids))
+            found |= await self._search.find(ids, self._page)
         for batch_id in ids:
             if batch_id not in found:
                 found[batch_id] = await self._retrieve(batch_id)
         return found
 
-    async def _listed(self, ids: Collection[str]) -> dict[str, Batch]:
-        """The first page of the list: thousands of strangers' batches are not paged through for one of ours."""
-        limit = min(_PAGE, 20 + 2 * len(ids))
-        page = self._shape(await self._call("GET", f"{_ROUTE}?limit={limit}"), _Page)
-        return {batch.id: batch for batch in page.data if batch.id in ids}
+    async def find(self, since: float) -> Listing:
+        """The list is read page by page, back to the moment."""
+        return await all_since(since, self._page)
+
+    async def _page(self, limit: int, after: str) -> tuple[Page, float | None]:
+        try:
+            response = await self._call(
+                "GET", f"{_ROUTE}?limit={limit}" + (f"&after_id={_quoted(after)}" * bool(after))
+            )
+        except NotFound as error:
+            if after:
+                raise
+            raise NotTheApi(
+                f"{self.base_url} has no route {_ROUTE}",
+                str(error).partition("\n")[0],
+                hint="check ANTHROPIC_BASE_URL; some proxies lack the batch route",
+                status=error.status,
+                request_id=error.request_id,
+            ) from error
+        return shaped(response, Page), server_time(response)
 
     async def _retrieve(self, batch_id: str) -> Batch | None:
         try:
-            return self._shape(await self._call("GET", _path(batch_id)), Batch)
+            return shaped(await self._call("GET", _path(batch_id)), Batch)
         except NotFound:
             return None
 
@@ -207,14 +222,13 @@ class Anthropic:
         with translated(self.base_url):
             async with self._shared_client().stream("GET", f"{_path(batch_id)}/results") as response:
                 if not response.is_success:
-                    await response.aread()
-                check(response)
-                async for block in response.aiter_bytes():
+                    check(await whole(response))
+                async for block in blocks(response):
                     yield block
 
     async def cancel(self, batch_id: str) -> Batch:
         """Repeating it changes nothing."""
-        return self._shape(await self._call("POST", f"{_path(batch_id)}/cancel"), Batch)
+        return shaped(await self._call("POST", f"{_path(batch_id)}/cancel"), Batch)
 
     async def delete(self, batch_id: str) -> None:
         """Remove an ended batch; one that is gone already is fine."""
@@ -224,28 +238,43 @@ class Anthropic:
             return
 
     async def close(self) -> None:
-        """Close the connections of this loop."""
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        """Close the connections of this loop; whoever asks meanwhile gets new ones."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
 
     async def _call(self, method: str, path: str) -> httpx.Response:
         with translated(self.base_url):
-            response = await self._shared_client().request(method, path)
+            async with self._shared_client().stream(method, path) as reply:
+                response = await whole(reply)
         check(response)
         self._note(response)
         return response
+
+    async def _post(
+        self,
+        route: str,
+        body: Iterable[bytes],
+        length: int,
+        betas: Sequence[str],
+        patience: float,
+    ) -> httpx.Response:
+        """What costs money has a connection of its own: an old one may be closing as it goes out, and that is doubt."""
+        source = _Handed(body)
+        headers = {"content-type": "application/json", "content-length": str(length)}
+        if betas:
+            headers["anthropic-beta"] = ",".join(betas)
+        with translated(self.base_url, all_sent=lambda: source.done):
+            async with (
+                self._new_client(timeout=patience) as client,
+                client.stream("POST", route, content=source.blocks(), headers=headers) as reply,
+            ):
+                return await whole(reply)
 
     def _note(self, response: httpx.Response) -> None:
         self.organization = response.headers.get("anthropic-organization-id", self.organization)
         self.workspace = response.headers.get("anthropic-workspace-id", self.workspace)
         self._emulated = response.headers.get("x-emulator-engine", self._emulated)
-
-    def _shape(self, response: httpx.Response, shape: type[_Shape]) -> _Shape:
-        try:
-            return msgspec.json.decode(response.content, type=shape)
-        except msgspec.MsgspecError as error:
-            raise not_the_api(response) from error
 
     def _shared_client(self) -> httpx.AsyncClient:
         if self._client is None:
@@ -259,6 +288,7 @@ class Anthropic:
             **self._secret.headers,
             "anthropic-version": self.version,
             "user-agent": f"dfbatch/{__version__}",
+            "accept-encoding": ACCEPTED,
         }
         return httpx.AsyncClient(
             base_url=self.base_url,
@@ -290,7 +320,7 @@ class Anthropic:
 class _Handed:
     """A body that knows whether its last byte was handed over."""
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: Iterable[bytes]) -> None:
         self._body = body
         self.done = False
 
@@ -306,4 +336,8 @@ class _Handed:
 
 
 def _path(batch_id: str) -> str:
-    return f"{_ROUTE}/{quote(batch_id, safe='')}"
+    return f"{_ROUTE}/{_quoted(batch_id)}"
+
+
+def _quoted(batch_id: str) -> str:
+    return quote(batch_id, safe="")

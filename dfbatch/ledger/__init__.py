@@ -26,6 +26,7 @@ from dfbatch.ledger.files import private_folder, translated
 from dfbatch.ledger.lock import Lock
 from dfbatch.ledger.migrations import migrate
 from dfbatch.ledger.records import BatchRecord, ChunkRecord, RunRecord, Spec
+from dfbatch.ledger.states import SUBMITTED, TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -116,21 +117,28 @@ class Ledger:
     # ------------------------------------------------------------------ runs
 
     def begin(
-        self, run: RunRecord, chunks: Sequence[ChunkRecord], borrowed: Iterable[str], *, unless_changed: int
+        self,
+        run: RunRecord,
+        chunks: Sequence[ChunkRecord],
+        borrowed: Iterable[str],
+        *,
+        unless_changed: int,
+        shared: str | None = None,
     ) -> bool:
         """Write a run, its chunks and the chunks of others it draws on: its claims.
 
-        False, and nothing written, where chunks with the same shared part came since `unless_changed` was read.
+        False, and nothing written, where chunks with this shared part (the run's) came since `unless_changed` was
+        read.
         """
         with self.transaction():
-            if self.claims_version(run.shared) != unless_changed:
+            if self.claims_version(shared or run.shared) != unless_changed:
                 return False
             if not self._all("SELECT 1 FROM runs WHERE id = ?", run.id):
                 record = {field.name: getattr(run, field.name) for field in dataclasses.fields(run)}
                 self._insert("runs", record | {"spec": msgspec.json.encode(run.spec)})
             for chunk in chunks:
-                self._insert("chunks", dataclasses.asdict(chunk) | {"changed": self._now()})
-            for chunk_id in [*(chunk.id for chunk in chunks), *borrowed]:
+                self._add(chunk, [run.id])
+            for chunk_id in borrowed:
                 self._insert("uses", {"run": run.id, "chunk": chunk_id}, replace=True)
             return True
 
@@ -164,6 +172,16 @@ class Ledger:
         with self.transaction():
             self._link.execute("UPDATE runs SET status = ?, message = ? WHERE id = ?", (status, message, run_id))
 
+    def wants_cancel(self, run_id: str) -> bool:
+        """Whether the run is to be canceled: a wish that outlives the process in which it was made."""
+        found = self._all("SELECT canceled FROM runs WHERE id = ?", run_id)
+        return bool(found and found[0]["canceled"])
+
+    def want_cancel(self, run_id: str, *, wanted: bool) -> None:
+        """Note the wish to cancel, or its end."""
+        with self.transaction():
+            self._link.execute("UPDATE runs SET canceled = ? WHERE id = ?", (wanted, run_id))
+
     def last_change(self, run_id: str) -> float:
         """When the run or one of its chunks last changed, seconds since 1970."""
         rows = self._all(
@@ -187,15 +205,15 @@ class Ledger:
 
     # ---------------------------------------------------------------- chunks
 
-    def chunks(self, run_id: str) -> list[ChunkRecord]:
-        """The chunks a run draws on, borrowed ones first, then its own, oldest first."""
-        return [
-            _chunk(row)
-            for row in self._all(
-                "SELECT c.* FROM chunks c JOIN uses u ON u.chunk = c.id WHERE u.run = ?1 ORDER BY c.run = ?1, c.seq",
-                run_id,
-            )
-        ]
+    def chunks(self, run_id: str, *states: str) -> list[ChunkRecord]:
+        """The chunks a run draws on, or those in these states: borrowed ones first, then its own, oldest first."""
+        rows = self._all(
+            "SELECT c.* FROM chunks c JOIN uses u ON u.chunk = c.id WHERE u.run = ?1"
+            " AND (?2 = '[]' OR c.state IN (SELECT value FROM json_each(?2))) ORDER BY c.run = ?1, c.seq",
+            run_id,
+            msgspec.json.encode(states).decode(),
+        )
+        return [_chunk(row) for row in rows]
 
     def chunk(self, chunk_id: str) -> ChunkRecord:
         """One chunk."""
@@ -215,28 +233,107 @@ class Ledger:
         rows = self._all("SELECT coalesce(max(ordinal), -1) + 1 AS next FROM chunks WHERE run = ?", run_id)
         return int(rows[0]["next"])
 
-    def move(self, chunk_id: str, state: str, *, only_from: Sequence[str] = (), error: str = "") -> bool:
-        """Put a chunk into a state; with `only_from`, only where it is in one of those now."""
-        with self.transaction():
-            allowed = f" AND state IN ({', '.join('?' * len(only_from))})" if only_from else ""
-            moved = self._link.execute(
-                f"UPDATE chunks SET state = ?, error = ?, changed = ? WHERE id = ?{allowed}",  # noqa: S608 - marks only
-                (state, error, self._now(), chunk_id, *only_from),
-            )
-            return moved.rowcount == 1
+    def happen(
+        self,
+        chunk_id: str,
+        event: str,
+        *,
+        error: str = "",
+        batch: BatchRecord | None = None,
+        halves: Sequence[ChunkRecord] = (),
+        **noted: float | str,
+    ) -> str:
+        """Carry a chunk over by the table of states, in one transaction with its batch or its halves.
 
-    def accept(self, batch: BatchRecord, state: str) -> None:
-        """The server took the chunk: its batch and its state in one transaction."""
+        Returns what is to be done; empty, and nothing changed, where the event means nothing in the chunk's state.
+        """
         with self.transaction():
-            self._insert("batches", dataclasses.asdict(batch), replace=True)
-            self._link.execute(
-                "UPDATE chunks SET state = ?, error = '', changed = ? WHERE id = ?", (state, self._now(), batch.chunk)
+            found = self._all("SELECT state FROM chunks WHERE id = ?", chunk_id)
+            step = TABLE.get((found[0]["state"], event)) if found else None
+            if step is None:
+                return ""
+            self._note(chunk_id, state=step.state, error=error, changed=self._now(), **noted)
+            if event == "disproved":
+                self._link.execute(
+                    "INSERT OR IGNORE INTO strangers SELECT id FROM batches WHERE chunk = ?", (chunk_id,)
+                )
+            self._link.execute("DELETE FROM batches WHERE chunk = ? AND NOT proved", (chunk_id,))
+            if batch is not None:
+                self._insert("batches", dataclasses.asdict(batch), replace=True)
+            users = (
+                [row["run"] for row in self._all("SELECT run FROM uses WHERE chunk = ?", chunk_id)] if halves else []
             )
+            for half in halves:
+                self._add(half, users)
+            return step.act
+
+    def note(self, chunk_id: str, **noted: float | str) -> None:
+        """Note about a chunk what changes nothing in its state."""
+        with self.transaction():
+            self._note(chunk_id, **noted)
+
+    def _note(self, chunk_id: str, **noted: float | str) -> None:
+        marks = ", ".join(f"{name} = ?" for name in noted)
+        self._link.execute(f"UPDATE chunks SET {marks} WHERE id = ?", (*noted.values(), chunk_id))  # noqa: S608 - ours
+
+    def _add(self, chunk: ChunkRecord, users: Iterable[str]) -> None:
+        record = dataclasses.asdict(chunk) | {"changed": self._now()}
+        del record["seq"]
+        self._insert("chunks", record)
+        for run_id in users:
+            self._insert("uses", {"run": run_id, "chunk": chunk.id}, replace=True)
+
+    def younger(self, chunk: ChunkRecord) -> list[ChunkRecord]:
+        """Chunks with the same shared part that came later, oldest first."""
+        return [
+            _chunk(row)
+            for row in self._all(
+                "SELECT * FROM chunks WHERE shared = ? AND seq > ? ORDER BY seq", chunk.shared, chunk.seq
+            )
+        ]
+
+    def known(self, batch_ids: Sequence[str]) -> set[str]:
+        """Which of these batches are surely some chunk's, or surely a stranger's."""
+        asked = msgspec.json.encode(list(batch_ids)).decode()
+        rows = self._all(
+            "SELECT id FROM batches WHERE proved AND id IN (SELECT value FROM json_each(?1))"
+            " UNION SELECT id FROM strangers WHERE id IN (SELECT value FROM json_each(?1))",
+            asked,
+        )
+        return {row["id"] for row in rows}
+
+    def with_nonces(self, nonces: Iterable[str]) -> list[ChunkRecord]:
+        """The chunks, of whatever run, whose ids begin with one of these."""
+        asked = msgspec.json.encode(list(nonces)).decode()
+        return [
+            _chunk(row)
+            for row in self._all("SELECT * FROM chunks WHERE nonce IN (SELECT value FROM json_each(?))", asked)
+        ]
+
+    def is_stranger(self, batch_id: str) -> None:
+        """Note that a batch is nobody's here."""
+        with self.transaction():
+            self._link.execute("INSERT OR IGNORE INTO strangers VALUES (?)", (batch_id,))
 
     def batch(self, chunk_id: str) -> BatchRecord | None:
         """The batch that the server made of a chunk."""
         found = self._all("SELECT * FROM batches WHERE chunk = ?", chunk_id)
-        return BatchRecord(**dict(found[0])) if found else None
+        return _batch(found[0]) if found else None
+
+    def open_batches(self, run_id: str) -> list[tuple[ChunkRecord, BatchRecord]]:
+        """The chunks a run draws on that the server has and has not ended, as far as is known, and their batches."""
+        rows = self._all(
+            "SELECT b.* FROM batches b JOIN chunks c ON c.id = b.chunk JOIN uses u ON u.chunk = c.id"
+            " WHERE u.run = ? AND c.state = 'submitted'",
+            run_id,
+        )
+        batches = {batch.chunk: batch for batch in map(_batch, rows)}
+        return [(chunk, batches[chunk.id]) for chunk in self.chunks(run_id, SUBMITTED) if chunk.id in batches]
+
+    def keep(self, batch: BatchRecord) -> None:
+        """Keep what is known of a batch, as it stands."""
+        with self.transaction():
+            self._insert("batches", dataclasses.asdict(batch), replace=True)
 
     def update_batch(self, chunk_id: str, *, status: str, ended_at: str) -> None:
         """Note what polling told."""
@@ -293,4 +390,8 @@ def _readable(row: sqlite3.Row) -> RunRecord | None:
 
 
 def _chunk(row: sqlite3.Row) -> ChunkRecord:
-    return ChunkRecord(**{name: row[name] for name in ChunkRecord.__slots__})
+    return ChunkRecord(**dict(zip(row.keys(), row, strict=True)))  # by place: looking names up in a row is slow
+
+
+def _batch(row: sqlite3.Row) -> BatchRecord:
+    return BatchRecord(**dict(row) | {"proved": bool(row["proved"])})

@@ -20,9 +20,15 @@ _READ = 1 << 20
 
 
 def private_folder(path: Path) -> Path:
-    """Make a folder that only the user can enter."""
+    """Make a folder that only the user can enter; its name is on disk before anything in it is."""
     with translated(path):
+        if path.is_dir():
+            return path
+        missing = [made for made in (path, *path.parents) if not made.exists()]
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for made in reversed(missing):
+            with contextlib.suppress(PermissionError):  # a folder may be written to and not read
+                sync_folder(made.parent)
     return path
 
 

@@ -45,7 +45,27 @@ def _first(link: sqlite3.Connection) -> None:
     """)
 
 
-STEPS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (_first,)
+def _second(link: sqlite3.Connection) -> None:
+    """Chunks in doubt, tries by cause, a wish to cancel that outlives its process."""
+    for column in (
+        "allowed INTEGER NOT NULL DEFAULT 0",
+        "kind TEXT NOT NULL DEFAULT ''",
+        "model TEXT NOT NULL DEFAULT ''",
+        "head TEXT NOT NULL DEFAULT ''",
+        "intended REAL NOT NULL DEFAULT 0",
+        "orphaned REAL NOT NULL DEFAULT 0",
+        "answered TEXT NOT NULL DEFAULT ''",
+        "organization TEXT NOT NULL DEFAULT ''",
+        "workspace TEXT NOT NULL DEFAULT ''",
+    ):
+        link.execute(f"ALTER TABLE chunks ADD COLUMN {column}")
+    link.execute("UPDATE chunks SET allowed = max_tokens, intended = changed")
+    link.execute("ALTER TABLE batches ADD COLUMN proved INTEGER NOT NULL DEFAULT 1")
+    link.execute("ALTER TABLE runs ADD COLUMN canceled INTEGER NOT NULL DEFAULT 0")
+    link.execute("CREATE TABLE strangers (id TEXT PRIMARY KEY) WITHOUT ROWID")
+
+
+STEPS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (_first, _second)
 
 
 def migrate(link: sqlite3.Connection, place: str) -> None:

@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from dfbatch.kinds import Kind
-
-# A chunk's states. `released`: given up before it was sent, its requests are free for others. `rejected`: the server
-# certainly refused it. Only `planned` and `released` chunks have cost nothing for sure.
-PLANNED: Final = "planned"
-SUBMITTING: Final = "submitting"
-SUBMITTED: Final = "submitted"
-ENDED: Final = "ended"
-COLLECTED: Final = "collected"
-REJECTED: Final = "rejected"
-RELEASED: Final = "released"
-LOST: Final = "lost"  # deleted or archived at the server before it was collected
-
-ACCEPTED: Final = (SUBMITTED, ENDED, COLLECTED)
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +33,9 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     reuse: bool
     chunk_size: int | None  # None: cut by the API's limits
     backend: dict[str, Any]  # how to make the backend again: never a key
+    retries: int = 2  # automatic tries after one that may pass
+    correct: bool = True  # whether an answer that does not fit the schema is asked for once more
+    samples: int = 1  # answers a row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +63,11 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkRecord:
-    """A chunk as the ledger knows it; `bytes` is its content-length."""
+    """A chunk as the ledger knows it; `bytes` is its content-length.
+
+    `kind` says why it is asked: "" at first, `again` (what may pass), `longer` (cut answers), `corrected` (answers that
+    did not fit), `hand` (`run.retry`), `now` (by hand, through `/v1/messages`).
+    """
 
     id: str
     run: str
@@ -83,14 +77,27 @@ class ChunkRecord:
     nonce: str
     requests: int
     bytes: int
-    max_tokens: int
+    max_tokens: int  # what was asked for
+    allowed: int  # what the user's call allows: less than max_tokens where a cut answer is asked for again
+    kind: str = ""
+    model: str = ""  # empty: the run's
+    head: str = ""  # of its requests, where it is not the run's
     error: str = ""
     changed: float = 0.0
+    intended: float = 0.0  # when its POST was intended, in the server's clock
+    orphaned: float = 0.0  # when it was first looked for in vain, in the server's clock
+    answered: str = ""  # the model that answered
+    organization: str = ""  # where it was sent, if the server told
+    workspace: str = ""
+    seq: int = 0  # the order of chunks in the ledger; given by it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRecord:
-    """What the server made of a chunk; times as the server wrote them, `accepted` in our clock."""
+    """What the server made of a chunk; times as the server wrote them, `accepted` in our clock.
+
+    A batch is `proved` ours by its reply, or by the nonce in its results.
+    """
 
     chunk: str
     id: str
@@ -103,3 +110,4 @@ class BatchRecord:
     expires_at: str
     ended_at: str
     accepted: float
+    proved: bool = True

@@ -7,7 +7,9 @@ What is true about a run is not decided here: `run.py` hands in snapshots.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
+
+SAFE: Final = "safe to close"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +40,51 @@ class Snapshot:
     elapsed: float = 0.0
     spent: str = ""  # what the answered part cost, in words ("$0.41", "$0.41 as-if", "unknown")
     message: str = ""  # one line that matters now: in doubt, paused, network down ...
+    saved: str = ""  # what the reused answers would have cost again, in words
+    why: str = ""  # one line, said first: why an earlier run on these rows is not reused
+    tied: bool = False  # what answers is on this machine and ends with this process
 
     @property
     def unsent(self) -> int:
-        """Chunks that have not been accepted by the server yet."""
-        return sum(mark.state in ("planned", "sending", "in doubt") for mark in self.batches)
+        """Chunks that have not left this machine, or are leaving it."""
+        return sum(mark.state in ("planned", "sending") for mark in self.batches)
+
+    @property
+    def doubted(self) -> int:
+        """Chunks that were sent, and nobody knows whether they were accepted."""
+        return sum(mark.state == "in doubt" for mark in self.batches)
 
     @property
     def safety(self) -> str:
         """Whether the process may be left: the one line that always shows."""
+        sort, why = self._leaving
+        return f"{why}: {sort}" if sort == SAFE else f"{sort}: {why}"
+
+    @property
+    def safe(self) -> bool:
+        """Whether nothing is asked of the person: the process may be left, and all goes on."""
+        return self.brief == SAFE
+
+    @property
+    def brief(self) -> str:
+        """The safety line in two or three words."""
+        return self._leaving[0]
+
+    @property
+    def _leaving(self) -> tuple[str, str]:
+        """What to do about leaving, and why."""
+        of_all = f"of {len(self.batches)} chunks"
+        unsent = f"{self.unsent} {of_all} not sent" if self.unsent else ""
+        doubted = f"{self.doubted} {of_all} in doubt" if self.doubted else ""
+        if self.status == "paused":
+            return "paused", ", ".join(filter(None, [unsent, doubted, f"dfbatch.open({self.run!r}).resume() goes on"]))
+        if unsent:
+            return "do not close", ", ".join(filter(None, [unsent, doubted]))
+        if doubted:
+            return "all sent", f"{doubted}, looked for while this process lives"
         if not self.batches:
-            return "nothing to send: safe to close"
-        if self.unsent:
-            return f"do not close: {self.unsent} of {len(self.batches)} chunks not sent"
-        return "all sent: safe to close"
+            return SAFE, "nothing to send"
+        return ("all sent", "goes on only while this process lives") if self.tied else (SAFE, "all sent")
 
 
 class Display(Protocol):

@@ -66,7 +66,7 @@ def postfix(snapshot: Snapshot, *, wide: bool) -> str:
     """Whether the terminal may be closed, and what was spent if there is room."""
     if wide:
         return " · ".join(filter(None, [snapshot.safety, words.plain(snapshot.spent)]))
-    return "do not close" if snapshot.unsent else "safe to close"
+    return snapshot.brief
 
 
 class _Line(tqdm):  # type: ignore[type-arg]  # subscripting tqdm fails at run time
@@ -77,7 +77,8 @@ class _Line(tqdm):  # type: ignore[type-arg]  # subscripting tqdm fails at run t
 
 def _start(snapshot: Snapshot) -> tqdm[None]:
     key = words.detach(snapshot, key="Ctrl-C")
-    sys.stderr.write(f"dfbatch {words.heading(snapshot)}: {words.answerer(snapshot)}\n{key}\n")
+    why = f"{words.plain(snapshot.why)}\n" if snapshot.why else ""
+    sys.stderr.write(f"dfbatch {words.heading(snapshot)}: {words.answerer(snapshot)}\n{why}{key}\n")
     return _Line(
         total=snapshot.rows,
         unit="row",

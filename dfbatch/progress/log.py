@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from dfbatch.progress import summary
+from dfbatch.progress import summary, words
 from dfbatch.progress.pace import Pace
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class Log:
     def show(self, snapshot: Snapshot) -> None:
         """Write a line if something changed (at most one a second) or nothing was said for long."""
         self._life.every = min(QUIETEST, max(QUIET, snapshot.elapsed / 20))
+        if snapshot.why and not self._last:
+            say(words.plain(f"dfbatch {words.heading(snapshot)}: {snapshot.why}"))
         now = _key(snapshot)
         if (now != self._last and self._changes.ready()) or self._life.ready():
             self._last = now

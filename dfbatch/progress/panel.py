@@ -108,9 +108,9 @@ def state(snapshot: Snapshot) -> dict[str, Any]:
         "marks": [_mark(mark) for mark in drawn(snapshot.batches)],
         "more": _more(snapshot.batches),
         "facts": _facts(snapshot),
-        "safe": not snapshot.unsent,
+        "safe": snapshot.safe,
         "safety": snapshot.safety,
-        "message": words.plain(snapshot.message),
+        "message": words.note(snapshot),
         "detach": words.detach(snapshot, key="Stop button"),
     }
 

@@ -28,8 +28,10 @@ def line(snapshot: Snapshot) -> str:
         f"dfbatch {words.heading(snapshot)}: {words.doing(snapshot)}",
         f"{words.finished(snapshot):,}/{snapshot.rows:,} rows",
         *(f"{count:,} {name}" for name, count in words.outcomes(snapshot) if name not in {"succeeded", "pending"}),
+        f"{snapshot.reused:,} reused" if snapshot.reused else "",
         words.duration(snapshot.elapsed),
         words.plain(snapshot.spent),
+        words.saving(snapshot) if snapshot.status in words.ENDED else "",
         words.plain(snapshot.answered_by),
         "" if snapshot.status in words.ENDED else snapshot.safety,
         words.plain(snapshot.message),
@@ -43,8 +45,8 @@ def text(snapshot: Snapshot) -> str:
     >>> from dfbatch.progress import Snapshot
     >>> print(text(Snapshot("7f3a", "", "done", "m", "", 4, 4, 0, {"succeeded": 3, "refused": 1}, elapsed=42)))
     dfbatch run 7f3a: done after 42 s
-      ✓ succeeded  3   75 %
-      ⊘ refused    1   25 %
+      ✓ succeeded  3   75.0 %
+      ⊘ refused    1   25.0 %
       rows:    4 (4 requests)
       model:   m
       reopen:  dfbatch.open('7f3a')
@@ -54,7 +56,7 @@ def text(snapshot: Snapshot) -> str:
     wide = max((len(name) for name, _ in parts), default=0)
     digits = max((len(f"{count:,}") for _, count in parts), default=0)
     table = [
-        f"  {words.SIGNS.get(name, '•')} {name:<{wide}}  {count:>{digits},}  {words.share(count, snapshot.rows):>5}"
+        f"  {words.SIGNS.get(name, '•')} {name:<{wide}}  {count:>{digits},}  {words.share(count, snapshot.rows):>7}"
         for name, count in parts
     ]
     facts = [f"  {label + ':':<8} {value}" for label, value in _facts(snapshot)]
@@ -84,7 +86,7 @@ _PAD = "padding:.1em 1em .1em 0;border:0;background:none"
 
 
 def _state(snapshot: Snapshot) -> str:
-    join = "after" if snapshot.status in words.ENDED else "for"
+    join = "after" if snapshot.status in {*words.ENDED, "paused"} else "for"
     if snapshot.status in words.ENDED or snapshot.elapsed:
         return f"{words.doing(snapshot)} {join} {words.duration(snapshot.elapsed)}"
     return words.doing(snapshot)
@@ -96,9 +98,9 @@ def _facts(snapshot: Snapshot) -> list[tuple[str, str]]:
     facts = [
         ("rows", f"{snapshot.rows:,} ({words.many(snapshot.requests, 'request')}{reused})"),
         ("model", words.answerer(snapshot)),
-        ("spent", words.plain(snapshot.spent)),
+        ("spent", ", ".join(filter(None, [words.plain(snapshot.spent), words.saving(snapshot)]))),
         ("batches", _batches(snapshot)),
-        ("note", words.plain(snapshot.message)),
+        ("note", words.note(snapshot)),
         ("state", "" if snapshot.status in words.ENDED else snapshot.safety),
         ("reopen", words.come_back(snapshot)),
     ]

@@ -69,26 +69,28 @@ def finished(snapshot: Snapshot) -> int:
 
 
 def share(count: int, rows: int) -> str:
-    """A share that is rounded down, so that 100 % means all.
+    """A share with one decimal, so that shares stand under each other; rounded down, so that 100.0 % means all.
 
-    >>> share(999_999, 1_000_000), share(1, 100_000), share(1, 8)
-    ('99.9 %', '<0.1 %', '12.5 %')
+    >>> share(999_999, 1_000_000), share(1, 100_000), share(1, 8), share(3, 4)
+    ('99.9 %', '<0.1 %', '12.5 %', '75.0 %')
     """
     tenths = count * 1000 // rows if rows else 0
-    if count and not tenths:
-        return "<0.1 %"
-    return f"{tenths // 10} %" if tenths % 10 == 0 else f"{tenths / 10:.1f} %"
+    return "<0.1 %" if count and not tenths else f"{tenths / 10:.1f} %"
 
 
 def duration(seconds: float) -> str:
     """A time span that is read at a glance and does not change every second once it is minutes.
 
-    >>> duration(42.7), duration(250), duration(11_100)
-    ('42 s', '4 min', '3 h 05 min')
+    Half minutes count while signs of life are less than a minute apart: no two of them read alike.
+
+    >>> duration(42.7), duration(100), duration(250), duration(11_100)
+    ('42 s', '1.5 min', '4 min', '3 h 05 min')
     """
     whole = max(0, int(seconds))
     if whole < 60:
         return f"{whole} s"
+    if whole < 1200:
+        return f"{whole // 30 / 2:g} min"
     if whole < 3600:
         return f"{whole // 60} min"
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
@@ -101,7 +103,8 @@ def ticking(seconds: float) -> str:
     ('42 s', '4 min 10 s', '3 h 05 min 00 s')
     """
     whole = max(0, int(seconds))
-    return duration(whole) if whole < 60 else f"{duration(whole)} {whole % 60:02} s"
+    minutes = f"{whole // 60} min" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    return f"{whole} s" if whole < 60 else f"{minutes} {whole % 60:02} s"
 
 
 def many(count: int, noun: str) -> str:
@@ -134,6 +137,21 @@ def doing(snapshot: Snapshot) -> str:
     return ", ".join(filter(None, parts)) or snapshot.status
 
 
+def saving(snapshot: Snapshot) -> str:
+    """What reuse saved, where it saved something.
+
+    >>> from dfbatch.progress import Snapshot
+    >>> saving(Snapshot("7f3a", "", "done", "m", "", 3, 3, 3, saved="$0.41"))
+    '$0.41 saved by reuse'
+    """
+    return f"{plain(snapshot.saved)} saved by reuse" if snapshot.saved else ""
+
+
+def note(snapshot: Snapshot) -> str:
+    """The line that matters now; while there is none, what is said first."""
+    return plain(snapshot.message or snapshot.why)
+
+
 def come_back(snapshot: Snapshot) -> str:
     """The one call that reopens the run in any process."""
     return f"dfbatch.open({snapshot.run!r})"
@@ -142,7 +160,8 @@ def come_back(snapshot: Snapshot) -> str:
 def detach(snapshot: Snapshot, *, key: str) -> str:
     """What the stop button (or Ctrl-C) does: it never cancels (design §5.10)."""
     unsent = ", nothing further is sent" if snapshot.unsent else ""
-    return f"{key} = detach: batches go on{unsent}, come back with {come_back(snapshot)}"
+    tied = " while this process lives" if snapshot.tied else ""
+    return f"{key} = detach: batches go on{tied}{unsent}, come back with {come_back(snapshot)}"
 
 
 def heading(snapshot: Snapshot) -> str:

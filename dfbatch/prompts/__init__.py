@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from dfbatch.errors import DfbatchError, NullCell, PromptError, UnknownColumn
 from dfbatch.prompts.callables import Function
 from dfbatch.prompts.contents import Messages, is_blank, kind_of
-from dfbatch.prompts.templates import Names, Places, clean, listed, near_miss, no_column, parse
+from dfbatch.prompts.naming import Names, listed, near_miss
+from dfbatch.prompts.templates import Places, clean, no_column, parse
 
 if TYPE_CHECKING:
     from dfbatch.prompts.templates import Block

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from dfbatch.errors import PromptError, UnknownColumn
 from dfbatch.prompts.contents import checked
-from dfbatch.prompts.templates import listed, unknown_column
+from dfbatch.prompts.naming import listed, unknown_column
 
 if TYPE_CHECKING:
-    from dfbatch.prompts.templates import Block, Names, Places
+    from dfbatch.prompts.naming import Names
+    from dfbatch.prompts.templates import Block, Places
 
 
 class Row(Mapping[str, Any]):
@@ -99,6 +100,12 @@ class Function:
             return UnknownColumn(what, listed(self.names.whole), hint=hint)
         return unknown_column(what, str(name), self.names.whole, form="row['%s']")
 
+    def _access(self, error: Exception) -> str:
+        """How a cell is read, shown on the column that was meant."""
+        meant = str(getattr(error, "name", None))
+        columns = self.names.whole
+        return f"row[{meant if meant in columns else next(iter(columns), 'text')!r}]"
+
     def _content(self, row: Row, place: str) -> Any:
         try:
             content = self.call(row)
@@ -108,6 +115,6 @@ class Function:
             raise PromptError(
                 f"the prompt function raised {type(error).__name__}: {error} ({place})",
                 f"prompt: {self.source}",
-                hint="return None to leave a row out",
+                hint=f"the function gets a row: {self._access(error)}; return None to leave a row out",
             ) from error
         return None if content is None else checked(content, f" ({place})")

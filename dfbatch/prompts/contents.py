@@ -16,7 +16,8 @@ from dfbatch.prompts.templates import Template, clean, parse
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dfbatch.prompts.templates import Block, Names, Places
+    from dfbatch.prompts.naming import Names
+    from dfbatch.prompts.templates import Block, Places
 
 # mid-conversation system messages: platform.claude.com/docs/en/api/messages, read 2026-11
 ROLES = ("user", "assistant", "system")

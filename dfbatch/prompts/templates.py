@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dfbatch.errors import PromptError, UnknownColumn
+from dfbatch.prompts.naming import FIELD, first, in_function, known, unknown_column
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from dfbatch.prompts.naming import Names
 
     Block = Mapping[str, Sequence[Any]]
 
@@ -27,27 +30,7 @@ _LIKE_JSON = re.compile(r"""\s*["']|[ \t]*\r?\n|\s*[\w-]+\s*:(\s+\S|["'\[{])""")
 _JINJA = re.compile(r"\{\{([^{}]*)\}\}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _FORMAT_ERRORS = (ValueError, TypeError, ArithmeticError, LookupError, AttributeError, MemoryError)
-_LISTED = 20  # columns named in an error
 _SHOWN = 80  # characters of a template or field in an error
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """What a prompt can name: the frame's columns, the Series' own name, and the columns this call would replace."""
-
-    columns: tuple[str, ...]
-    series: str | None = None
-    replaced: frozenset[str] = frozenset()
-
-    @property
-    def whole(self) -> tuple[str, ...]:
-        """The columns that `{row}` and callables see."""
-        return tuple(name for name in self.columns if name not in self.replaced)
-
-    def ordered(self, some: Iterable[str]) -> tuple[str, ...]:
-        """These columns, each once, in frame order."""
-        chosen = frozenset(some)
-        return tuple(name for name in self.columns if name in chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,33 +168,14 @@ def clean(text: str) -> str:
 
 def no_column(text: str, names: Names, where: str = "the prompt") -> PromptError:
     """The error for a prompt that is the same for every row."""
-    hints = [f"name a column, such as {{{names.columns[0]}}},"] if names.columns else []
+    hints = [f"{first(names)},"] if names.columns else []
     hints.append("or pass same_for_all=True if every row is to get the same prompt")
-    escaped = next((name for name in map(str.strip, _JINJA.findall(text)) if name in names.columns), None)
-    if escaped is not None:
-        hints = [f"{{{{{escaped}}}}} is an escape and means the text itself: write {{{escaped}}}"]
-    return PromptError(f"{where} names no column: {_short(repr(text))}", listed(names.columns), hint=" ".join(hints))
-
-
-def unknown_column(what: str, name: str, columns: Sequence[str], *, hint: str = "", form: str = "%s") -> UnknownColumn:
-    """The error for a name the frame does not have, with the nearest one it has; `form` is how it would be written."""
-    near = near_miss(name, columns)
-    return UnknownColumn(what, listed(columns), hint=f"did you mean {form % near}?" if near is not None else hint)
-
-
-def near_miss(name: str, columns: Sequence[str]) -> str | None:
-    """The column that was probably meant."""
-    from difflib import get_close_matches
-
-    folded = {column.strip().casefold(): column for column in columns}
-    near = folded.get(name.strip().casefold())
-    return near if near is not None else next(iter(get_close_matches(name, columns, n=1)), None)
-
-
-def listed(columns: Sequence[str]) -> str:
-    """The columns in one line, at most twenty of them."""
-    more = f" and {len(columns) - _LISTED} more" if len(columns) > _LISTED else ""
-    return f"columns: {', '.join(columns[:_LISTED])}{more}" if columns else "the frame has no columns"
+    for name in map(str.strip, _JINJA.findall(text)):
+        if name in names.columns:
+            hints = [f"{{{{{name}}}}} is an escape and means the text itself: write {{{name}}}"]
+        elif f"{{{name}}}" in names.columns:
+            hints = [f"{{{{{name}}}}} is an escape and means the text itself; {in_function(f'{{{name}}}')}"]
+    return PromptError(f"{where} names no column: {_short(repr(text))}", known(names), hint=" ".join(hints))
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,10 +195,16 @@ class _Parser:
             if brace[0] == "}":
                 raise self._error("single '}'", here, hint="write '}}' for a literal brace")
             yield literal
+            self._refuse_braces(here)
             inner = self._inner(here)
             yield self._field(inner, here)
             literal, at = "", here + len(inner) + 2
         yield literal + self.text[at:]
+
+    def _refuse_braces(self, here: int) -> None:
+        for name in self.names.columns:
+            if set("{}") & set(name) and self.text.startswith(name, here + 1):
+                raise self._error(f"the column {name!r} has braces in its name", here, hint=in_function(name))
 
     def _inner(self, here: int) -> str:
         close = _BRACE.search(self.text, here + 1)
@@ -284,7 +254,7 @@ class _Parser:
     def _anonymous(self, here: int) -> str:
         if self.names.series is not None:
             return self.names.series
-        hint = f"name the column: {{{self._some()}}}; write '{{{{}}}}' for literal braces"
+        hint = f"{first(self.names)}; write '{{{{}}}}' for literal braces"
         raise self._error("{} without a column name (that is for Series)", here, hint=hint)
 
     def _format(self, rest: str, here: int) -> tuple[str, str]:
@@ -297,25 +267,29 @@ class _Parser:
         if _LIKE_JSON.match(self.text, here + 1):
             return self._json(here, name)
         if name.strip().isdigit():
-            return self._error("fields by position are refused", here, hint=f"name the column: {{{self._some()}}}")
+            return self._error("fields by position are refused", here, hint=first(self.names))
         if "." in name or "[" in name:
             head = re.split(r"[.\[]", name, maxsplit=1)[0]
-            column = head if head in self.names.columns else self._some()
-            hint = f"name a column, such as {{{column}}}; a callable can take values apart: lambda row: ..."
-            return self._error("attribute or index access is refused", here, listed(self.names.columns), hint=hint)
+            plain = head in self.names.columns and self.names.series is None
+            column = f"name a column, such as {{{head}}}" if plain else first(self.names)
+            hint = f"{column}; a callable can take values apart: lambda row: ..."
+            return self._error("attribute or index access is refused", here, known(self.names), hint=hint)
+        if self.names.series is not None:
+            what = f"no column {_short(repr(name))} in the Series, named in {self.where}{self._at(here)}"
+            return UnknownColumn(what, known(self.names), hint=first(self.names))
         return unknown_column(
             f"no column {_short(repr(name))} in the frame, named in {self.where}{self._at(here)}",
             name,
             self.names.columns,
             hint="name a column, or write '{{' and '}}' for literal braces",
-            form="{%s}",
+            form=FIELD,
         )
 
     def _json(self, here: int, name: str) -> UnknownColumn:
         snippet = self.text[here : self._end(here) or len(self.text)]
         return UnknownColumn(
             f"no column {_short(repr(name.strip()))} in the frame, named in {self.where}{self._at(here)}",
-            listed(self.names.columns),
+            known(self.names),
             hint=f"this looks like JSON: double its braces: {_short(_BRACED.sub(self._doubled, snippet), 200)}",
         )
 
@@ -333,9 +307,6 @@ class _Parser:
             if not depth:
                 return brace.end()
         return 0
-
-    def _some(self) -> str:
-        return self.names.columns[0] if self.names.columns else "text"
 
     def _error(self, what: str, here: int, *known: str, hint: str = "") -> PromptError:
         return PromptError(f"{what} in {self.where}{self._at(here)}", *known, hint=hint)

@@ -5,12 +5,38 @@ prepare   from a call to a run on disk    rows      what every row asks
 claims    equal requests are paid once    spools    chunks on disk
 loop      send, poll, collect             driver    the waiting thread's side;  thread: the I/O thread;  clock
 collect   batches to raw files            reader    raw files to lines;  sheet: lines to columns
-layout    columns and their names         report    a run in words
+layout    columns and their names         report    a run in words;  votes: several answers a row
 join      rows known again                again     asked again by hand;  portable: a run as one file
-using     whose connections stay open
+using     whose connections stay open    listing   the table of runs;  prune: room on the disk
+why       why nothing is reused          adopt     batches of a lost ledger;  relics: what is left of them
 """
 
 from dfbatch.run.handle import Run
-from dfbatch.run.shelf import Runs, all_runs, begin, close_ledgers, ledger, newest, open_run, run_of
+from dfbatch.run.prune import Pruned
+from dfbatch.run.shelf import (
+    Runs,
+    adopt_batches,
+    all_runs,
+    begin,
+    close_ledgers,
+    ledger,
+    newest,
+    open_run,
+    prune_runs,
+    run_of,
+)
 
-__all__ = ["Run", "Runs", "all_runs", "begin", "close_ledgers", "ledger", "newest", "open_run", "run_of"]
+__all__ = [
+    "Pruned",
+    "Run",
+    "Runs",
+    "adopt_batches",
+    "all_runs",
+    "begin",
+    "close_ledgers",
+    "ledger",
+    "newest",
+    "open_run",
+    "prune_runs",
+    "run_of",
+]

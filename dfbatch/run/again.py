@@ -1,76 +1,122 @@
-"""Requests asked again: what the user names, and what nobody answered. When is the loop's to say, or the user's."""
+"""Requests asked again: what the user names, and what nobody answered. Tries by cause are in `tries.py`."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from dfbatch.errors import OptionError
 from dfbatch.ledger.files import read_array
-from dfbatch.ledger.records import RELEASED, SUBMITTING
+from dfbatch.ledger.states import CLAIMING, FORGONE, LOST, OVERSIZED, REJECTED
 from dfbatch.plan import locate
-from dfbatch.results import CODE, OUTCOMES, PENDING
+from dfbatch.requests import Digester, changed
+from dfbatch.results import CODE, OUTCOMES
 from dfbatch.run.claims import claim, reusable
-from dfbatch.run.spools import parts_from
+from dfbatch.run.spools import Terms, copied, parts_from, remove
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from dfbatch.ledger import Ledger
-    from dfbatch.ledger.records import RunRecord
+    from dfbatch.ledger.records import ChunkRecord, RunRecord
     from dfbatch.run.sheet import Sheet
 
 FAILED: Final = ("errored", "expired", "canceled", "missing", "truncated", "invalid")
 
 
-def ask_failed(ledger: Ledger, record: RunRecord, sheet: Sheet, which: str | Sequence[str] | None) -> int:
-    """Plan new chunks for the requests with these outcomes; returns how many requests."""
+def chosen(sheet: Sheet, which: str | Sequence[str] | None) -> np.ndarray[Any, Any]:
+    """The requests with these outcomes; by default all that failed."""
     names = FAILED if which is None else (which,) if isinstance(which, str) else tuple(which)
     for name in names:
         if name not in OUTCOMES[1:] or name in ("succeeded", "skipped"):
             raise OptionError(
                 f"which={name!r} cannot be asked again", hint="one or more of " + ", ".join((*FAILED, "refused"))
             )
-    wanted = np.flatnonzero(np.isin(sheet.found["outcome"], [CODE[name] for name in names]))
-    asked = _ask(ledger, record, sheet, wanted, reuse=False)
-    sheet.found["outcome"][asked] = PENDING
-    return len(asked)
+    return np.flatnonzero(np.isin(sheet.found["outcome"], [CODE[name] for name in names]))
+
+
+def changed_terms(record: RunRecord, kind: str, *, max_tokens: int | None = None, model: str | None = None) -> Terms:
+    """How requests are asked again by hand."""
+    terms = Terms.of(record, kind)
+    if max_tokens is None and model is None:
+        return terms
+    spec = record.spec
+    shared = changed(
+        spec.head.encode(), model=model, max_tokens=max_tokens, judged=spec.full, betas=spec.betas, who=record.who
+    )
+    limit = max_tokens or record.max_tokens
+    return dataclasses.replace(
+        terms, shared=shared.digest, max_tokens=limit, allowed=limit, model=model or "", head=shared.head.decode()
+    )
+
+
+def unanswered(ledger: Ledger, record: RunRecord, sheet: Sheet) -> np.ndarray[Any, Any]:
+    """The requests that nobody answered for good and nobody is going to: others left them, or they were given up."""
+    settled = np.zeros(len(sheet.requests), bool)
+    for origin, chunk in enumerate(sheet.chunks):
+        mine = sheet.source == origin
+        settled[mine] = reusable(sheet.found[mine], chunk, record.max_tokens)
+    for chunk in ledger.chunks(record.id):
+        if settled.all():
+            break
+        own = chunk.run == record.id
+        if chunk.state not in (*CLAIMING, REJECTED, LOST, FORGONE, OVERSIZED) or (not own and sheet.has(chunk)):
+            continue
+        digests = read_array(ledger.chunk_file(chunk.id, "map.npy"))["digest"]
+        settled |= locate(sheet.requests["digest"], digests) >= 0
+    return np.flatnonzero(~settled)
+
+
+def give_up(ledger: Ledger, record: RunRecord, chunk: ChunkRecord, event: str, *, error: str, asks: bool) -> bool:
+    """Give up a chunk in doubt; one of this run is asked again as it was, in the same moment and hence once."""
+    copies = copied(ledger, chunk, record) if asks and chunk.run == record.id else []
+    if ledger.happen(chunk.id, event, error=error, halves=copies):
+        return True
+    remove(ledger, [copy.id for copy in copies])
+    return False
 
 
 def ask_unanswered(ledger: Ledger, record: RunRecord, sheet: Sheet) -> bool:
-    """Plan what other runs' chunks did not answer, and what was released unsent; whether there is any."""
-    requests = sheet.requests
-    had = np.array([*(chunk.max_tokens for chunk in sheet.chunks), 0])[sheet.source]
-    settled = reusable(sheet.found, had, record.max_tokens)
-    if settled.all():
-        return False
-    for chunk in ledger.chunks(record.id):
-        own = chunk.run == record.id
-        if chunk.state == RELEASED or (not own and chunk.state != SUBMITTING):
-            continue
-        digests = read_array(ledger.chunk_file(chunk.id, "map.npy"))["digest"]
-        settled |= locate(requests["digest"], digests) >= 0
-    return bool(len(_ask(ledger, record, sheet, np.flatnonzero(~settled), reuse=record.spec.reuse)))
+    """Plan new chunks for those; whether there is any."""
+    asked = ask(
+        ledger, record, sheet, unanswered(ledger, record, sheet), terms=Terms.of(record), reuse=record.spec.reuse
+    )
+    return bool(len(asked))
 
 
-def _ask(
-    ledger: Ledger, record: RunRecord, sheet: Sheet, wanted: np.ndarray[Any, Any], *, reuse: bool
+def ask(
+    ledger: Ledger,
+    record: RunRecord,
+    sheet: Sheet,
+    wanted: np.ndarray[Any, Any],
+    *,
+    terms: Terms,
+    reuse: bool,
+    reword: Callable[[int, bytes], bytes] = lambda _, part: part,
 ) -> np.ndarray[Any, Any]:
     """Plan new chunks for these requests, from the spools that still hold them; returns which they are."""
     if not len(wanted):
         return wanted
-    held = parts_from(ledger, [chunk.id for chunk in ledger.chunks(record.id)], sheet.requests["digest"][wanted])
-    chosen = wanted[sorted(held)]
-    if len(chosen):
-        parts = [held[index] for index in sorted(held)]
+    held = parts_from(ledger, ledger.chunks(record.id), sheet.requests["digest"][wanted])
+    order = sorted(held)
+    asked: np.ndarray[Any, Any] = wanted[order]
+    if len(asked):
+        requests = sheet.requests[asked]
+        if terms.shared != record.shared:  # asked of another model: not the same request any more
+            digester = Digester(terms.shared)
+            sample = asked // (len(sheet.requests) // record.spec.samples)
+            requests["digest"] = [digester.one(held[at], int(nth)) for at, nth in zip(order, sample, strict=True)]
+        parts = [reword(int(wanted[index]), held[index]) for index in order]
         lengths = np.array([len(part) for part in parts], np.int64)
         claim(
             ledger,
             record,
-            sheet.requests[chosen],
+            requests,
             lengths,
             lambda which: (parts[index] + b"\n" for index in which.tolist()),
+            terms=terms,
             reuse=reuse,
         )
-    return chosen
+    return asked

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from dfbatch.ledger.files import read_array
-from dfbatch.ledger.records import COLLECTED, ENDED, PLANNED, RELEASED, SUBMITTED, SUBMITTING
+from dfbatch.ledger.states import CLAIMING, COLLECTED, UNSENT
 from dfbatch.plan import locate
-from dfbatch.results import CODE
+from dfbatch.results import CODE, SUCCEEDED
 from dfbatch.run.spools import remove, spool
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.records import ChunkRecord, RunRecord
-    from dfbatch.run.spools import LinesOf
+    from dfbatch.run.spools import LinesOf, Terms
+
+PAID = tuple(CODE[name] for name in ("refused", "truncated", "invalid"))  # paid for, and no good answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,24 @@ class Claimed:
     cover: Cover
 
 
+class Claiming(Protocol):
+    """Writes a new run with its chunks: `claim`, or what lays back batches that were sent before."""
+
+    def __call__(
+        self,
+        ledger: Ledger,
+        record: RunRecord,
+        requests: np.ndarray[Any, Any],
+        lengths: np.ndarray[Any, Any],
+        lines_of: LinesOf,
+        *,
+        terms: Terms,
+        reuse: bool,
+        before: Callable[[], None],
+    ) -> Claimed:
+        """The chunks it came to."""
+
+
 def claim(
     ledger: Ledger,
     record: RunRecord,
@@ -36,6 +56,7 @@ def claim(
     lengths: np.ndarray[Any, Any],
     lines_of: LinesOf,
     *,
+    terms: Terms,
     reuse: bool,
     before: Callable[[], None] = lambda: None,
 ) -> Claimed:
@@ -46,17 +67,17 @@ def claim(
     Files come first, so that the transaction is short; where somebody claimed meanwhile, it is all looked up again.
     """
     while True:
-        version = ledger.claims_version(record.shared)
+        version = ledger.claims_version(terms.shared)
         if reuse:
-            found = cover(ledger, record.shared, requests["digest"], max_tokens=record.max_tokens)
+            found = cover(ledger, terms.shared, requests["digest"], allowed=terms.allowed)
         else:
             found = Cover(np.zeros(len(requests), bool), {}, under_way=False)
         new = np.flatnonzero(~found.covered)
         if len(new) or found.under_way:
             before()
-        chunks = spool(ledger, record, requests[new], lengths[new], lambda which: lines_of(new[which]))  # noqa: B023
+        chunks = spool(ledger, record, requests[new], lengths[new], lambda which: lines_of(new[which]), terms=terms)  # noqa: B023
         try:
-            if ledger.begin(record, chunks, found.chunks, unless_changed=version):
+            if ledger.begin(record, chunks, found.chunks, shared=terms.shared, unless_changed=version):
                 return Claimed(chunks, found)
         except BaseException:
             remove(ledger, [chunk.id for chunk in chunks])
@@ -73,45 +94,53 @@ class Cover:
     under_way: bool  # whether one of them has no results yet
 
 
-def cover(ledger: Ledger, shared: str, digests: np.ndarray[Any, Any], *, max_tokens: int) -> Cover:
-    """Look the digests up among all chunks with this shared part, collected ones first."""
+def cover(ledger: Ledger, shared: str, digests: np.ndarray[Any, Any], *, allowed: int) -> Cover:
+    """Look the digests up among all chunks with this shared part.
+
+    A good answer comes first, then one that is under way, then whatever else was paid for.
+    """
     covered = np.zeros(len(digests), bool)
     used: dict[str, int] = {}
     waits = False
-    claims = sorted(ledger.claims(shared), key=lambda chunk: chunk.state != COLLECTED)
-    for chunk in claims:
+    claims = ledger.claims(shared)
+    collected = [chunk for chunk in claims if chunk.state == COLLECTED]
+    passes: list[tuple[ChunkRecord, tuple[int, ...]]] = [(chunk, (SUCCEEDED,)) for chunk in collected]
+    passes += [(chunk, ()) for chunk in claims if chunk.state != COLLECTED]
+    passes += [(chunk, PAID) for chunk in collected]
+    for chunk, outcomes in passes:
         if covered.all():
             break
         spot = locate(digests, read_array(ledger.chunk_file(chunk.id, "map.npy"))["digest"])
         wanted = (spot >= 0) & ~covered
         if not wanted.any() or not _holds(ledger, chunk):
             continue
-        if chunk.state != COLLECTED and chunk.max_tokens > max_tokens:
+        if chunk.state != COLLECTED and chunk.allowed > allowed:
             continue  # its answer may be longer than what is asked for here
         if chunk.state == COLLECTED:
-            found = read_array(ledger.chunk_file(chunk.id, "found.npy"))
-            wanted[wanted] = reusable(found[spot[wanted]], chunk.max_tokens, max_tokens)
+            found = read_array(ledger.chunk_file(chunk.id, "found.npy"))[spot[wanted]]
+            wanted[wanted] = reusable(found, chunk, allowed) & np.isin(found["outcome"], outcomes)
         if wanted.any():
             covered |= wanted
-            used[chunk.id] = int(wanted.sum())
+            used[chunk.id] = used.get(chunk.id, 0) + int(wanted.sum())
             waits |= chunk.state != COLLECTED
     return Cover(covered, used, waits)
 
 
 def _holds(ledger: Ledger, chunk: ChunkRecord) -> bool:
     """Whether a chunk's claim counts. One that was never sent, by a process that is gone, is released to us."""
-    if chunk.state == PLANNED and ledger.lock(chunk.run).is_free():
-        return not ledger.move(chunk.id, RELEASED, only_from=(PLANNED,))
-    return chunk.state in (PLANNED, SUBMITTING, SUBMITTED, ENDED, COLLECTED)
+    if chunk.state in UNSENT and ledger.lock(chunk.run).is_free():
+        return not ledger.happen(chunk.id, "release")
+    return chunk.state in CLAIMING
 
 
-def reusable(found: np.ndarray[Any, Any], had: np.ndarray[Any, Any] | int, asked: int) -> np.ndarray[Any, Any]:
-    """Which outcomes answer a request that asks for at most `asked` tokens, where they were given at most `had`.
+def reusable(found: np.ndarray[Any, Any], chunk: ChunkRecord, asked: int) -> np.ndarray[Any, Any]:
+    """Which outcomes of a chunk answer requests that ask for at most `asked` tokens.
 
-    All that was paid for is final: succeeded ones if they fit, truncated ones if no more is asked than they had.
+    All that was paid for is final: succeeded ones if they fit, or if the call that brought them allowed no more than
+    this one; truncated ones if no more is asked than they had.
     """
     outcome = found["outcome"]
-    fits = (outcome == CODE["succeeded"]) & (found["output"] <= asked)
-    cut = (outcome == CODE["truncated"]) & (asked <= had)
+    fits = (outcome == SUCCEEDED) & ((found["output"] <= asked) | (chunk.allowed <= asked))
+    cut = (outcome == CODE["truncated"]) & (asked <= chunk.max_tokens)
     usable: np.ndarray[Any, Any] = fits | cut | (outcome == CODE["refused"]) | (outcome == CODE["invalid"])
     return usable

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from dfbatch.errors import DiskFull
+from dfbatch.errors import ApiError, DiskFull
 from dfbatch.ledger.files import translated, whole, write_array
-from dfbatch.ledger.records import COLLECTED, ENDED
+from dfbatch.ledger.states import COLLECTED
 from dfbatch.results import CODE, PENDING, SUCCEEDED
+from dfbatch.run.polling import KEPT_DAYS, kept_until
 from dfbatch.run.spools import shrink
 
 if TYPE_CHECKING:
@@ -25,8 +25,13 @@ if TYPE_CHECKING:
     from dfbatch.run.sheet import Sheet
 
 DOWNLOADS = 2  # side by side
+BYTES_A_TOKEN = 32  # of an answer, escaped as JSON: the longest tokens are runs of white space
+QUOTED = 8  # times what was sent: citations repeat it, escaped
+AROUND = 65_536  # bytes of a line beside its answer: tool calls, citations, usage
 TRIES = 3  # of a download in which ids are absent
-KEPT_DAYS = 29  # results can be had for this long after creation; platform.claude.com, Message Batches, August 2026
+
+NO_LINE = "the batch ended without a line for this request: it may be billed, and is not asked again by itself"
+IN_FLIGHT = "it was under way when its process ended: it may be billed, and is not asked again by itself"
 
 
 class Collector:
@@ -74,7 +79,7 @@ class Collector:
             async with self._judging:
                 await asyncio.to_thread(self.judge, chunk)
             return
-        for attempt in range(1, TRIES + 1):
+        for attempt in range(1, TRIES + 1 if chunk.kind != "now" else 2):
             async with self._downloads:
                 if attempt > 1 or not self._ledger.chunk_file(chunk.id, "jsonl").exists():
                     await self._download(chunk)
@@ -89,15 +94,16 @@ class Collector:
         map_file = self._ledger.chunk_file(chunk.id, "map.npy")
         found = self._sheet.take(chunk, map_file, self._ledger.chunk_file(chunk.id, "jsonl"))
         if chunk.state == COLLECTED:
-            self._sheet.absent(map_file, "missing", "the batch ended without a line for this request")
+            self._sheet.absent(map_file, "missing", _why_absent(chunk))
         return found
 
     def _close(self, chunk: ChunkRecord, found: np.ndarray[tuple[int], np.dtype[np.void]]) -> None:
         map_file = self._ledger.chunk_file(chunk.id, "map.npy")
-        self._sheet.absent(map_file, "missing", f"the batch ended without a line for this request ({TRIES} downloads)")
+        self._sheet.absent(map_file, "missing", _why_absent(chunk))
         found["outcome"][found["outcome"] == PENDING] = CODE["missing"]
         write_array(self._ledger.chunk_file(chunk.id, "found.npy"), found)
-        if self._ledger.move(chunk.id, COLLECTED, only_from=(ENDED,)):  # by us, not by another run that draws on it
+        answered = self._sheet.models.get(chunk.id, "")
+        if self._ledger.happen(chunk.id, "collected", answered=answered):  # by us, not by a run that draws on it
             shrink(self._ledger, chunk.id, found["outcome"] != SUCCEEDED)
 
     async def _download(self, chunk: ChunkRecord) -> None:
@@ -119,6 +125,8 @@ class Collector:
                     file.write(b"\n")
                 async for block in blocks:
                     size += len(block)
+                    if size > most(chunk):
+                        raise _too_much(chunk, batch.id)
                     file.write(block)
         except DiskFull as error:
             async for block in blocks:
@@ -131,13 +139,27 @@ class Collector:
             ) from error
 
 
+def most(chunk: ChunkRecord) -> int:
+    """More bytes than the results of a chunk can have: the server is not trusted with our disk."""
+    return chunk.requests * (BYTES_A_TOKEN * chunk.max_tokens + AROUND) + QUOTED * chunk.bytes
+
+
+def _too_much(chunk: ChunkRecord, batch_id: str) -> ApiError:
+    return ApiError(
+        f"the results of batch {batch_id} are larger than {most(chunk):,} bytes: that is not what was asked for",
+        f"the download was stopped; {chunk.requests:,} requests of run {chunk.run} have no answer yet",
+        hint=f"check the address this key is sent to, then dfbatch.open({chunk.run!r}).wait() tries again",
+    )
+
+
+def _why_absent(chunk: ChunkRecord) -> str:
+    return IN_FLIGHT if chunk.kind == "now" else NO_LINE
+
+
 def _kept_until(created_at: str) -> str:
     """The day on which results vanish, as 2026-12-21."""
-    try:
-        created = datetime.fromisoformat(created_at)
-    except ValueError:
-        return f"{KEPT_DAYS} days after the batch was created"
-    return (created + timedelta(days=KEPT_DAYS)).date().isoformat()
+    day = kept_until(created_at)
+    return day.date().isoformat() if day else f"{KEPT_DAYS} days after the batch was created"
 
 
 def _size(path: Path) -> int:

@@ -9,9 +9,10 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Final
 
-from dfbatch.errors import DiskFull, RunError, RunPaused
-from dfbatch.ledger.records import COLLECTED, ENDED, LOST, PLANNED, RELEASED, SUBMITTED
+from dfbatch.errors import DiskFull, RunError
+from dfbatch.ledger.states import ABANDONED, ACCEPTED, IN_DOUBT, OVER, RELEASED, SPLIT, SUBMITTED, UNSENT
 from dfbatch.run import thread
+from dfbatch.run.why import tell_models
 
 if TYPE_CHECKING:
     from dfbatch.ledger.records import ChunkRecord
@@ -32,6 +33,7 @@ class Driver:
         self._run = weakref.ref(run)
         self._id = work.record.id
         self._future: concurrent.futures.Future[None] | None = None
+        self._told_models = False
 
     @property
     def running(self) -> bool:
@@ -48,7 +50,7 @@ class Driver:
             thread.call(work.wake)
             return
         work.sending, work.canceling = sending, canceling
-        if any(chunk.state not in (COLLECTED, LOST) for chunk in work.ledger.chunks(self._id)):
+        if any(chunk.state not in OVER for chunk in work.ledger.chunks(self._id)):
             work.backend.ready(work.ledger.folder)
         if run := self._run():
             live[self._id] = run  # kept while it is under way, whoever forgets it
@@ -57,24 +59,31 @@ class Driver:
         self._future.add_done_callback(lambda _: (leaving(), live.pop(self._id, None)))
 
     def _chunks(self) -> list[ChunkRecord]:
-        return [chunk for chunk in self._work.ledger.chunks(self._id) if chunk.state != RELEASED]
+        gone = (RELEASED, SPLIT, ABANDONED)  # others stand in their place
+        return [chunk for chunk in self._work.ledger.chunks(self._id) if chunk.state not in gone]
 
     def _own(self) -> list[ChunkRecord]:
         return [chunk for chunk in self._chunks() if chunk.run == self._id]
 
     def _unsent(self) -> int:
-        return sum(chunk.state == PLANNED for chunk in self._own())
+        return sum(chunk.state in UNSENT for chunk in self._own())
 
     @property
     def all_sent(self) -> bool:
-        """Whether it is safe to close: no chunk is unsent, and none is on its way."""
-        return not self._unsent() and not self._work.posting
+        """Whether it is safe to close: no chunk is unsent, none is on its way, and the server knows of a cancel."""
+        told = not self._work.canceling or not any(map(self._goes_on, self._own()))
+        return told and not self._unsent() and not self._work.posting
+
+    def _goes_on(self, chunk: ChunkRecord) -> bool:
+        """Whether the server was not asked yet to stop this one."""
+        batch = self._work.ledger.batch(chunk.id) if chunk.state == SUBMITTED else None
+        return batch is not None and batch.status == "in_progress"
 
     @property
     def any_sent(self) -> bool:
-        """Whether at least one chunk was accepted, or there is none to send."""
+        """Whether at least one chunk was accepted, or may have been, or there is none to send."""
         own = self._own()
-        return not own or any(chunk.state in (SUBMITTED, ENDED, COLLECTED) for chunk in own)
+        return not own or any(chunk.state in (*ACCEPTED, *IN_DOUBT) for chunk in own)
 
     def pause(self, seconds: float) -> None:
         """Wait, or less where the run ends first."""
@@ -96,8 +105,8 @@ class Driver:
         self._work.sending = False
         thread.call(self._work.wake)
         own = self._own()
-        sent = sum(chunk.state != PLANNED for chunk in own)
-        asked = sum(chunk.requests for chunk in own if chunk.state not in (PLANNED, COLLECTED))
+        sent = sum(chunk.state not in UNSENT for chunk in own)
+        asked = sum(chunk.requests for chunk in own if chunk.state not in (*UNSENT, *OVER))
         rest = f"; .resume() sends the other {len(own) - sent}" if sent < len(own) else ""
         return (
             f"detached from run {self._id}: {sent} of {len(own)} chunks sent, nothing further is sent\n"
@@ -110,6 +119,7 @@ class Driver:
         if self._future is None or not self._future.done():
             return
         self._future.result()
+        self._told_models = self._told_models or tell_models(self._work.record, self._work.sheet)
         error = self._work.error
         if error is not None:
             if isinstance(error, RunError):
@@ -117,18 +127,11 @@ class Driver:
             if not isinstance(error, RunError | DiskFull) and not getattr(error, "__notes__", ()):
                 error.add_note(self._how_to_go_on())
             raise error
-        if not self._work.canceling and (unsent := self._unsent()):
-            raise RunPaused(
-                f"run {self._id} paused: {unsent} of {len(self._own())} chunks not sent",
-                "what was sent is collected: run.partial()",
-                hint=f"dfbatch.open({self._id!r}).resume() sends the rest",
-                run=run,
-            )
 
     def _how_to_go_on(self) -> str:
         """For errors that know nothing of runs."""
         go_on = f"dfbatch.open({self._id!r}).resume()"
-        if all(chunk.state == PLANNED for chunk in self._own()):
+        if all(chunk.state in UNSENT for chunk in self._own()):
             return f"run {self._id}: nothing was accepted, nothing is billed; run the cell again, or {go_on}"
         return f"run {self._id}: what is answered is kept; {go_on} goes on"
 

@@ -1,47 +1,75 @@
-"""How a run ended, where it did not end well: chunks in doubt and what is at stake, chunks that were never sent."""
+"""How a run ended, where it did not end well: chunks in doubt and what is at stake, chunks never sent, batches lost."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dfbatch.errors import InDoubt
-from dfbatch.ledger.records import PLANNED, RELEASED, SUBMITTING, ChunkRecord, RunRecord
+from dfbatch.errors import BatchLost, InDoubt, RunPaused
+from dfbatch.ledger.states import IN_DOUBT, LOST
 from dfbatch.plan import forecast
 from dfbatch.pricing import dollars
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from dfbatch.ledger import Ledger
+    from dfbatch.ledger.records import ChunkRecord, RunRecord
+    from dfbatch.run.loop import Work
     from dfbatch.run.sheet import Sheet
 
 
-def doubtful(ledger: Ledger, record: RunRecord, posting: Collection[str]) -> list[ChunkRecord]:
-    """Chunks that left some process, and of which nobody knows whether they were accepted."""
-    chunks = ledger.chunks(record.id)
-    return [chunk for chunk in chunks if chunk.state == SUBMITTING and chunk.id not in posting]
-
-
-def doubt(ledger: Ledger, record: RunRecord, posting: Collection[str], *, spends: bool) -> str:
+def doubt(record: RunRecord, chunks: Sequence[ChunkRecord], *, spends: bool) -> str:
     """One line about chunks in doubt; empty where there are none."""
-    chunks = doubtful(ledger, record, posting)
-    return f"{len(chunks)} chunks in doubt: {_stake(record, chunks, spends=spends)} at stake" if chunks else ""
-
-
-def in_doubt(ledger: Ledger, record: RunRecord, posting: Collection[str], *, spends: bool) -> InDoubt | None:
-    """What stops a run that is done but for chunks in doubt."""
-    chunks = doubtful(ledger, record, posting)
     if not chunks:
-        return None
+        return ""
+    some = "1 chunk" if len(chunks) == 1 else f"{len(chunks)} chunks"
+    return f"{some} in doubt, {_stake(record, chunks, spends=spends)} at stake: looked for at the server (10 minutes)"
+
+
+def stopped(work: Work, unsent: Sequence[ChunkRecord]) -> RunPaused | None:
+    """What keeps a run from being done, where nothing went wrong while it was carried out."""
+    run_id = work.record.id
+    if lost := work.own(LOST):
+        return _lost(run_id, lost)
+    if chunks := work.chunks(*IN_DOUBT):
+        return in_doubt(work.record, chunks, spends=work.backend.spends)
+    if unsent and not work.canceling:
+        return RunPaused(
+            f"run {run_id} paused: {len(unsent)} of {len(work.ledger.chunks(run_id))} chunks not sent",
+            *dict.fromkeys(first_line(chunk.error) for chunk in unsent if chunk.error),
+            "what was sent is collected: run.partial()",
+            hint=f"dfbatch.open({run_id!r}).resume() sends the rest",
+        )
+    if work.unasked:
+        return RunPaused(
+            f"run {run_id} paused: {work.unasked:,} requests were never accepted, or left by the process that had them",
+            "what was answered is collected: run.partial()",
+            hint=f"dfbatch.open({run_id!r}).resume() asks them",
+        )
+    return None
+
+
+def _lost(run_id: str, lost: Sequence[ChunkRecord]) -> BatchLost:
+    count = sum(chunk.requests for chunk in lost)
+    return BatchLost(
+        f"{lost[0].error}: {count:,} requests of run {run_id} have no answer",
+        "all other answers are kept",
+        hint=f"dfbatch.open({run_id!r}).retry(which='missing') asks those again, and pays for them again;"
+        " .resume() looks for the batch once more; .resume(lost='missing') lets them go",
+    )
+
+
+def in_doubt(record: RunRecord, chunks: Sequence[ChunkRecord], *, spends: bool) -> InDoubt:
+    """What stops a run while nobody knows whether the API has some of its chunks."""
     count = sum(chunk.requests for chunk in chunks)
     some, are = ("1 chunk", "is") if len(chunks) == 1 else (f"{len(chunks)} chunks", "are")
     return InDoubt(
         f"{some} of run {record.id} {are} in doubt: {count:,} requests were sent, and no answer told whether the API"
         " accepted them",
         f"{_stake(record, chunks, spends=spends)} may be billed for them already; nothing is sent again by itself",
-        *(_why(chunk.error) for chunk in chunks if chunk.error),
-        hint="all other answers are there: run.partial(). To ask these again, and perhaps pay twice:"
-        " batch(..., reuse=False)",
+        *dict.fromkeys(_why(chunk.error) for chunk in chunks if chunk.error),
+        hint=f"dfbatch.open({record.id!r}).wait() looks for them at the server for ten minutes; to ask them again at"
+        f" once, and perhaps pay twice: dfbatch.open({record.id!r}).resolve(pay_twice=True)",
     )
 
 
@@ -52,20 +80,23 @@ def _why(error: str) -> str:
 
 
 def _stake(record: RunRecord, chunks: Sequence[ChunkRecord], *, spends: bool) -> str:
-    highs = [forecast(record.model, chunk.bytes, chunk.requests, chunk.max_tokens).high for chunk in chunks]
+    highs = [
+        forecast(chunk.model or record.model, chunk.bytes, chunk.requests, chunk.max_tokens).high for chunk in chunks
+    ]
     known = [high for high in highs if high is not None]
     if len(known) < len(highs):
         return "an unknown sum (no price for this model)"
     return f"at most {dollars(sum(known), as_if=not spends)}"
 
 
-def release(ledger: Ledger, sheet: Sheet, unsent: Sequence[ChunkRecord]) -> None:
-    """Give up chunks that were never sent: others may ask their requests."""
-    for chunk in unsent:
-        if ledger.move(chunk.id, RELEASED, only_from=(PLANNED,)):
+def cancel(ledger: Ledger, sheet: Sheet, chunks: Sequence[ChunkRecord]) -> None:
+    """Give up chunks that were never sent: others may ask their requests. One whose POST is under way comes later."""
+    for chunk in chunks:
+        ledger.happen(chunk.id, "cancel", error=chunk.error)
+        if ledger.chunk(chunk.id).state == "released":
             sheet.absent(ledger.chunk_file(chunk.id, "map.npy"), "canceled", "canceled before it was sent")
 
 
-def first_line(error: BaseException) -> str:
+def first_line(error: BaseException | str) -> str:
     """The part of an error's text that says what happened."""
     return str(error).partition("\n")[0]

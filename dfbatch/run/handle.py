@@ -5,65 +5,43 @@ A run outlives kernel and machine: all that is here can be made again from the l
 
 from __future__ import annotations
 
-import shutil
-import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from dfbatch import pricing
-from dfbatch.columns import Column
 from dfbatch.errors import (
-    Detached,
     DfbatchError,
     NoFrame,
-    OptionError,
     RowsFailed,
     RowsFailedWarning,
     RunPaused,
-    StillRunning,
     explain,
     outside,
 )
 from dfbatch.frames import adapter as adapter_of
 from dfbatch.frames import by_name
-from dfbatch.kinds import Kind
 from dfbatch.ledger.files import read_array
 from dfbatch.progress.choose import display as display_for
-from dfbatch.run import layout
-from dfbatch.run.again import ask_failed
-from dfbatch.run.driver import STEP, Driver, live
-from dfbatch.run.join import matched
+from dfbatch.run import acts, layout
+from dfbatch.run.answers import Answers
+from dfbatch.run.costs import cost
+from dfbatch.run.driver import Driver, live
 from dfbatch.run.loop import Work
 from dfbatch.run.portable import export
-from dfbatch.run.report import (
-    SEE_FAILURES,
-    Row,
-    announcement,
-    answer_text,
-    failed_columns,
-    failed_rows,
-    keys,
-    snapshot,
-    tally,
-)
+from dfbatch.run.report import Row, announcement, snapshot, tally
 from dfbatch.run.sheet import Sheet
-from dfbatch.run.spools import remove
+from dfbatch.run.waiting import SHOWN, watch, watch_start
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from dfbatch import schemas
+    from dfbatch import pricing, schemas
     from dfbatch.backends import Backend
     from dfbatch.frames import Library
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.records import RunRecord
     from dfbatch.progress import Snapshot
     from dfbatch.run.prepare import Prepared
-
-SHOWN = 1.0  # seconds between moments that are shown
 
 
 class Run:
@@ -98,24 +76,23 @@ class Run:
         self.record = record
         self.replaced = prepared.replaced if prepared else ()
         self.forecast = prepared.forecast if prepared else None
+        self.why = ""  # an earlier run on these rows is not reused, in one line
         self._asked = sum(chunk.requests for chunk in prepared.claimed.chunks) if prepared else 0
         self._ledger = ledger
         self._schema = schema
         self._frame = frame
         self._like = like  # the Series it was asked of
         self._progress = progress
-        rows = read_array(ledger.run_file(record.id, "rows.npy"))
-        self._rows = rows
-        self._take = rows["request"].astype(np.int64)
+        self._prompt = prepared.prompt if prepared else None
         sheet = prepared.sheet if prepared else self._empty_sheet()
         lock = prepared.lock if prepared else ledger.lock(record.id)
         self._work = Work(ledger, record, backend, sheet, lock, status=record.status, message=record.message)
         self._driver = Driver(self._work, self)
-        self._began = time.time()
+        self._answers = Answers(ledger, record, sheet, read_array(ledger.run_file(record.id, "rows.npy")))
 
     def _empty_sheet(self) -> Sheet:
         requests = read_array(self._ledger.run_file(self.id, "requests.npy"))
-        return Sheet(requests, self._schema, tuple(self.record.spec.include))
+        return Sheet(requests, self._schema, tuple(self.record.spec.include), self.id)
 
     def __repr__(self) -> str:
         """Short, and asks nobody: `<Run 7f3a · 4 batches · 812/1000 rows · $0.41>`."""
@@ -149,18 +126,13 @@ class Run:
     def counts(self) -> dict[str, int]:
         """Rows by outcome, and `pending`; they sum to the frame's length."""
         self._load()
-        return tally(self._work.sheet.outcomes(self._take))
+        return tally(self._answers.outcomes())
 
     @property
     def cost(self) -> pricing.Cost:
-        """What this run's own batches cost so far (USD); answers taken from earlier runs cost nothing again."""
+        """What this run cost so far (USD), every try counted; answers of earlier runs cost nothing again."""
         self._load()
-        tokens = self._work.sheet.tokens(self.id)
-        return pricing.Cost(
-            pricing.cost(self.record.model, tokens),
-            tokens,
-            as_if=not (self.record.spends and self._work.backend.spends),
-        )
+        return cost(self._work)
 
     @property
     def as_of(self) -> float:
@@ -170,17 +142,18 @@ class Run:
     @property
     def announcement(self) -> str:
         """One line: its id, its rows, what is asked, the forecast, how to come back."""
-        return announcement(self.record, self._asked, self.forecast)
+        return announcement(self.record, self._asked, self.forecast, self.why)
 
     @property
     def columns(self) -> list[str]:
         """The names of the columns it makes."""
         spec = self.record.spec
-        return [*(name for name, _ in spec.columns), *(spec.prefix + item for item in spec.include)]
+        beside = layout.added(spec.samples, spec.include)
+        return [*(name for name, _ in spec.columns), *(spec.prefix + item for item in beside)]
 
     def snapshot(self) -> Snapshot:
         """All there is to see at this moment."""
-        return snapshot(self, self._work, self._ledger, self._take, since=self._began)
+        return snapshot(self, self._work, self._ledger, self._answers.standing)
 
     # ---------------------------------------------------------------- waiting
 
@@ -189,39 +162,17 @@ class Run:
 
         Raises StillRunning after `timeout` seconds, the reason where the run paused, and Detached on interrupt.
         """
-        driver = self._driver
         self._drive_unless_done()
+        driver = self._driver
         shown = display_for(self._progress) if driver.running and self._progress is not False else None
-        deadline = None if timeout is None else time.monotonic() + timeout
-        due = time.monotonic()
-        try:
-            while driver.running and not (until == "sent" and driver.all_sent):
-                if deadline is not None and time.monotonic() >= deadline:
-                    raise StillRunning(
-                        f"run {self.id} is still {self.status} after {timeout:g} s",
-                        "it goes on",
-                        hint=f"wait again, or come back with dfbatch.open({self.id!r})",
-                        run=self,
-                    )
-                if shown and time.monotonic() >= due:
-                    due = time.monotonic() + SHOWN
-                    shown.show(self.snapshot())
-                driver.pause(STEP if deadline is None else min(STEP, max(0.0, deadline - time.monotonic())))
-        except KeyboardInterrupt:
-            raise Detached(driver.detach(), run=self) from None
-        finally:
-            if shown:
-                shown.close(self.snapshot())
+        quiet = 0.0 if self.forecast else SHOWN  # reopened: what is there already is laid first
+        watch(self, driver, shown, timeout=timeout, until=until, quiet=quiet)
         driver.raise_if_paused(self)
         return self
 
     def started(self) -> Run:
         """Wait until the first chunk is accepted, or nothing is left to send; returns the run."""
-        try:
-            while self._driver.running and not self._driver.any_sent:
-                self._driver.pause(STEP)
-        except KeyboardInterrupt:
-            raise Detached(self._driver.detach(), run=self) from None
+        watch_start(self, self._driver)
         self._driver.raise_if_paused(self)
         return self
 
@@ -269,8 +220,7 @@ class Run:
         return self.answers(wait=False) if self._frame is None else self._lay()
 
     def _lay(self) -> Any:
-        columns = layout.laid_out(self._work.sheet, self.record.spec, self._take)
-        layout.note_written(self._ledger, self.record, columns)
+        columns = self._answers.columns()
         backend = self._dtype_backend
         adapter = adapter_of(self._frame)
         if self._like is not None:
@@ -285,21 +235,15 @@ class Run:
     def answers(self, kind: Library | None = None, *, wait: bool = True) -> Any:
         """One line a row without any frame: row, key, the columns, status, error."""
         self._settle(wait=wait)
-        columns = [Column("row", Kind("int"), np.arange(self.record.rows), np.ones(self.record.rows, bool))]
-        columns += keys(self._ledger, self.record)
-        columns += layout.laid_out(self._work.sheet, self.record.spec, self._take, extras=False)
-        columns += [self._work.sheet.added("status", self._take), self._errors()]
-        return by_name(kind or self._library()).new(columns, dtype_backend=self._dtype_backend)
+        return by_name(kind or self._library()).new(self._answers.by_row(), dtype_backend=self._dtype_backend)
+
+    def samples(self, kind: Library | None = None, *, wait: bool = True) -> Any:
+        """One line per row and sample, where `samples=` asked several: row, sample, key, the columns, status, error."""
+        self._settle(wait=wait)
+        return by_name(kind or self._library()).new(self._answers.by_sample(), dtype_backend=self._dtype_backend)
 
     def _library(self) -> Library:
         return "polars" if self.record.frame == "polars" else "pandas"
-
-    def _errors(self) -> Column:
-        column = self._work.sheet.added("error", self._take)
-        reasons = self.record.spec.reasons
-        for row in np.flatnonzero(self._rows["why"]).tolist():
-            column.values[row], column.valid[row] = reasons[self._rows["why"][row]], True
-        return Column("error", column.kind, column.values, column.valid)
 
     def join(self, df: Any, *, overwrite: bool = False) -> Any:
         """Lay the answers onto any frame with the same rows: a subset, reordered, repeated, or read again from disk.
@@ -309,21 +253,14 @@ class Run:
         """
         self._settle(wait=True)
         adapter = adapter_of(df)
-        replaced = layout.replaced(adapter, df, self.columns, self._ledger, overwrite=overwrite)
-        take = matched(self._ledger, self.record, self._rows, adapter, df)
-        columns = layout.laid_out(self._work.sheet, self.record.spec, take)
+        columns, replaced = self._answers.joined(adapter, df, self.columns, overwrite=overwrite)
         attrs = dict.fromkeys(self.columns, self.id)
         return adapter.lay(df, columns, replace=replaced, attrs=attrs, dtype_backend=self._dtype_backend)
 
     def objects(self) -> list[Any]:
         """One instance of the schema a row (a model, a dataclass, a value), None where there is no answer."""
         self._settle(wait=True)
-        return [self._object(request) for request in self._take.tolist()]
-
-    def _object(self, request: int) -> Any:
-        if request < 0 or self._work.sheet.found[request]["outcome"] != 1:
-            return None
-        return self._schema.objects(answer_text(self._ledger, self._work.sheet, request))
+        return self._answers.objects(self._schema)
 
     def _settle(self, *, wait: bool) -> None:
         """Wait where that helps; a run that paused shows what it has, and says so."""
@@ -331,68 +268,94 @@ class Run:
             try:
                 self.wait()
             except DfbatchError as error:
-                warnings.warn(str(error).partition("\n")[0], RowsFailedWarning, stacklevel=outside())
+                warnings.warn(str(error), RowsFailedWarning, stacklevel=outside())
         self._load()
 
     def _tell_failures(self) -> None:
-        counts = self.counts
-        if not counts.keys() - {"succeeded", "skipped"}:
-            return
-        told = failed_rows(self.record, counts, self._errors())
-        if self.record.spec.on_error == "raise":
-            raise RowsFailed(*told, hint=SEE_FAILURES, run=self)
-        warnings.warn(explain(*told, hint=SEE_FAILURES), RowsFailedWarning, stacklevel=outside())
+        told, hint = self._answers.failure()
+        if told and self.record.spec.on_error == "raise":
+            raise RowsFailed(*told, hint=hint, run=self)
+        if told:
+            warnings.warn(explain(*told, hint=hint), RowsFailedWarning, stacklevel=outside())
 
     def failures(self) -> Any:
-        """The rows without an answer: row, status, error, what was answered, what was asked; worst cause first."""
+        """The rows without an answer: row, status, error, the answer where one came, the prompt; worst cause first."""
         self._load()
-        columns = failed_columns(self._ledger, self.record, self._work.sheet, self._take, self._errors())
-        return by_name(self._library()).new(columns)
+        return by_name(self._library()).new(self._answers.failed())
 
     def show(self, row: int) -> Row:
-        """One row in full: what was asked, what was answered, how it was judged."""
+        """One row in full: what was asked, what was answered, how it was judged.
+
+        The ledger keeps the prompts of rows that did not succeed. Others are made again from the frame, where it is at
+        hand: in the process that asked.
+        """
         if not 0 <= row < self.record.rows:
             raise IndexError(f"row {row}: run {self.id} has rows 0 to {self.record.rows - 1}")
         self._load()
-        return Row.of(self._ledger, self.record, self._work.sheet, self._take, self._errors(), row)
+        return self._answers.row(row, self._frame, self._prompt)
 
     # ----------------------------------------------------------------- acting
 
-    def retry(self, which: str | Sequence[str] | None = None, via: str = "batch", **changes: Any) -> Run:
-        """Ask rows again, in a new batch, and pay for them again; returns the run, under way.
+    def retry(
+        self,
+        which: str | Sequence[str] | None = None,
+        via: Literal["batch", "now"] = "batch",
+        *,
+        max_tokens: int | None = None,
+        model: str | None = None,
+    ) -> Run:
+        """Ask rows again, and pay for them again; returns the run, under way.
 
         `which` names outcomes; by default all that failed: errored, expired, canceled, missing, truncated, invalid.
+        `via="now"` sends a few rows (200 at most) through `/v1/messages` at once, at the full price. `max_tokens` and
+        `model` change what is asked for, for these rows alone.
         """
-        if via != "batch" or changes:
-            what = f"via={via!r}" if via != "batch" else ", ".join(f"{name}=" for name in changes)
-            raise OptionError(f"retry({what}) is not built yet", hint="run.retry(which=…) asks again as it was asked")
         self._driver.wait_quietly()
         self._load()
-        ask_failed(self._ledger, self.record, self._work.sheet, which)
+        acts.ask_by_hand(self._work, which, via, max_tokens=max_tokens, model=model)
         self._driver.drive(sending=True)
         return self
 
-    def resume(self, **changes: Any) -> Run:
-        """Go on: send what is not sent, wait for the rest; returns the run, under way."""
-        if changes:
-            raise OptionError(f"resume({', '.join(changes)}) is not built yet", hint="run.resume()")
+    def resume(self, *, lost: Literal["missing"] | None = None) -> Run:
+        """Go on: send what is not sent, wait for the rest; returns the run, under way.
+
+        `lost="missing"` lets go of batches that are gone at the server: their rows stay missing.
+        """
+        acts.before_resuming(self._work, lost)
+        self._driver.drive(sending=True)
+        return self
+
+    def resolve(self, *, pay_twice: bool) -> Run:
+        """Ask the requests of chunks in doubt again, though they may be billed already; returns the run, under way.
+
+        Without it, waiting looks for them at the server and finds out within ten minutes, or when the batch that may
+        be theirs has ended. Should the first batch turn up later, the second is canceled if it still runs.
+        """
+        acts.resolve(self._work, pay_twice=pay_twice)
         self._driver.drive(sending=True)
         return self
 
     def cancel(self) -> Run:
         """Ask the server to stop and send nothing further; what is answered already is kept, and billed."""
         if not self.done:
+            self._ledger.want_cancel(self.id, wanted=True)
             self._driver.drive(sending=False, canceling=True)
         return self
 
-    def forget(self) -> None:
-        """Remove the run from this machine: prompts, answers and its place in the ledger. Batches are not canceled."""
+    def forget(self, *, at_server: bool = False) -> None:
+        """Remove the run from the ledger: its record, prompts and answers, but for answers that other runs draw on.
+
+        `at_server=True` deletes its ended batches at the server too, which keeps them for 29 days otherwise. Batches
+        under way are not canceled, and exported files stay.
+        """
         if self._driver.running:
             raise RunPaused(f"run {self.id} is under way", hint="cancel it or wait for it first", run=self)
-        remove(self._ledger, self._ledger.forget(self.id))
-        shutil.rmtree(self._ledger.run_file(self.id, "rows.npy").parent, ignore_errors=True)
+        acts.forget(self._work, at_server=at_server)
         live.pop(self.id, None)
 
     def export(self, path: str | Path) -> Path:
-        """Write the run with prompts and answers to one file; `dfbatch.open(path)` reads it on any machine."""
+        """Write the run to one file; `dfbatch.open(path)` reads it on any machine.
+
+        It holds all answers, the template and the system prompt; of the prompts those of rows that did not succeed.
+        """
         return export(self._ledger, self.record, Path(path))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from dfbatch.errors import NoSuchRun, UnknownColumn, outside
 from dfbatch.ledger.files import lines, read_array
 from dfbatch.plan import locate
-from dfbatch.run.prepare import encoded_keys
-from dfbatch.run.rows import contents
+from dfbatch.run.layout import STRANGER
+from dfbatch.run.rows import contents, encoded_keys, key_digests
 
 if TYPE_CHECKING:
     from dfbatch.frames import Adapter
@@ -20,10 +19,13 @@ if TYPE_CHECKING:
     from dfbatch.ledger.records import RunRecord
 
 
+SHOWN: Final = 5  # rows named in a warning
+
+
 def matched(
     ledger: Ledger, record: RunRecord, rows: np.ndarray[Any, Any], adapter: Adapter, df: Any
 ) -> np.ndarray[Any, Any]:
-    """For each row of the frame, the request it asked; -1 where the run does not know it."""
+    """For each row of the frame, the request it asked; STRANGER where the run does not know it."""
     spec = record.spec
     by = [spec.key] if spec.key is not None else spec.reads
     missing = [name for name in by if name not in adapter.names(df)]
@@ -34,27 +36,48 @@ def matched(
         )
     table = adapter.snapshot(df, by)
     if spec.key is not None:
-        here = _digests(encoded_keys(table, spec.key))
-        there = _digests(list(lines(ledger.run_file(record.id, "keys.jsonl"))))
+        here = key_digests(encoded_keys(table, spec.key))
+        there = key_digests(list(lines(ledger.run_file(record.id, "keys.jsonl"))))
     else:
         here, there = contents(table, by), rows["content"]
     spot = locate(here, there)
-    unknown = int((spot < 0).sum())
-    if unknown:
+    unknown = np.flatnonzero(spot < 0)
+    if len(unknown):
         by_what = f"key {spec.key!r}" if spec.key is not None else "content of " + ", ".join(map(repr, by))
         warnings.warn(
-            f"{unknown:,} of {len(spot):,} rows are not in run {record.id} (known by the {by_what}): new, or changed"
-            " since they were sent; their columns are missing",
+            f"{len(unknown):,} of {len(spot):,} rows are not in run {record.id} (known by the {by_what}): new, or"
+            f" changed since they were sent; their columns are missing: {_rows(unknown)}",
             stacklevel=outside(),
         )
     if not len(rows):
-        return np.full(len(spot), -1, np.int64)
-    take: np.ndarray[Any, Any] = np.where(spot >= 0, rows["request"][spot], -1)
+        return np.full(len(spot), STRANGER, np.int64)
+    if spec.key is not None:
+        _tell_changed(record, rows, adapter, df, spot)
+    take: np.ndarray[Any, Any] = np.where(spot >= 0, rows["request"][spot], STRANGER)
     return take
 
 
-def _digests(texts: list[bytes]) -> np.ndarray[Any, Any]:
-    return np.array([hashlib.blake2b(text, digest_size=16).digest() for text in texts], "S16")
+def _tell_changed(
+    record: RunRecord, rows: np.ndarray[Any, Any], adapter: Adapter, df: Any, spot: np.ndarray[Any, Any]
+) -> None:
+    """Rows known by their key, whose text is not the one that was answered."""
+    reads = record.spec.reads
+    if not set(reads) <= set(adapter.names(df)):
+        return
+    here = contents(adapter.snapshot(df, reads), reads)
+    changed = np.flatnonzero((spot >= 0) & (here != rows["content"][spot]))
+    if len(changed):
+        warnings.warn(
+            f"{len(changed):,} of {len(spot):,} rows were changed since run {record.id} sent them, in"
+            f" {', '.join(map(repr, reads))}; they have the answer to what was sent: {_rows(changed)}",
+            stacklevel=outside(),
+        )
+
+
+def _rows(places: np.ndarray[Any, Any]) -> str:
+    """`row 3`, or the first few of many: `rows 3, 8, 9, 12, 20, …`."""
+    named = ", ".join(f"{place:,}" for place in places[:SHOWN].tolist())
+    return f"row{'s' * (len(places) > 1)} {named}{', …' * (len(places) > SHOWN)}"
 
 
 def writer(ledger: Ledger, adapter: Adapter, df: Any) -> RunRecord:

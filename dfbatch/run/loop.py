@@ -1,6 +1,7 @@
 """The only loop: send, poll, collect, until nothing is left to wait for. The only place that waits.
 
-`Work` is a run being carried out in this process, on the I/O thread. What users hold is `Run` (`__init__.py`).
+`Work` is a run being carried out in this process, on the I/O thread. What users hold is `Run` (`handle.py`). What is to
+be done with a chunk follows from its state alone (`ledger/states.py`), so that any step may be killed and done again.
 """
 
 from __future__ import annotations
@@ -9,41 +10,39 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dfbatch.errors import ApiError, BatchLost, DfbatchError, LedgerError, NotFound
-from dfbatch.ledger.records import (
+from dfbatch.errors import ApiError, DfbatchError, LedgerError, NotFound
+from dfbatch.ledger.states import (
+    ABANDONED,
     COLLECTED,
     ENDED,
+    FORGONE,
+    IN_DOUBT,
     LOST,
+    OVERSIZED,
     PLANNED,
+    POSTED,
     RELEASED,
     SUBMITTED,
-    SUBMITTING,
-    BatchRecord,
-    ChunkRecord,
+    UNSENT,
 )
-from dfbatch.run import ending
-from dfbatch.run.again import ask_unanswered
+from dfbatch.run import again, ending, tries
 from dfbatch.run.clock import Clock, current
 from dfbatch.run.collect import Collector
 from dfbatch.run.ending import first_line
+from dfbatch.run.now import keep
+from dfbatch.run.polling import Poller
+from dfbatch.run.search import Search
 from dfbatch.run.sending import NETWORK_PAUSE, passing, send, told
 from dfbatch.run.using import in_use
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from dfbatch.backends import Backend
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.lock import Lock
-    from dfbatch.ledger.records import RunRecord
+    from dfbatch.ledger.records import ChunkRecord, RunRecord
     from dfbatch.run.sheet import Sheet
 
-FIRST_LOOK = 0.1  # seconds after a chunk was accepted; doubles up to what its age allows
-SLOWEST = 120.0  # the end of a batch is noticed within this …
-EAGER = 5.0  # … or this, while it is young …
-SHARE = 0.05  # … or this part of its age
-BELIEVED_LOST = 300.0  # seconds that a batch we know may answer 404: reads lag behind writes
-ELSEWHERE = 1.0  # seconds between looks at what another process is sending
+ELSEWHERE = 1.0  # seconds between looks at what another process is doing
 
 
 @dataclass(slots=True)
@@ -62,62 +61,144 @@ class Work:
     message: str = ""
     error: DfbatchError | None = None
     lock_held: bool = False
-    restart: bool = False  # resumed while it was still collecting: one more round is needed
+    restart: bool = False  # something is to be sent that was not there before: one more round is needed
     posting: set[str] = field(default_factory=set)  # chunks whose POST is under way
-    waking: asyncio.Event = field(default_factory=asyncio.Event)
-    _gone_since: dict[str, float] = field(default_factory=dict)
-    looks: int = 0
+    waking: asyncio.Event = field(default_factory=asyncio.Event)  # of the loop, and …
+    stirring: asyncio.Event = field(default_factory=asyncio.Event)  # … of what rests beside it: a pause clears its own
+    offset: float = 0.0  # the server's clock minus ours, seconds
+    heard: float = 0.0  # the latest that the server's clock told: whatever is sent now is made after that
+    unasked: int = 0  # requests that would be asked again if we might send
+    poller: Poller = field(init=False)
+    search: Search = field(init=False)
+    _taken: dict[str, Lock] = field(default_factory=dict)  # of dead runs, whose chunks in doubt we look after
+
+    def __post_init__(self) -> None:
+        """What looks at batches we know, and what looks for those we do not."""
+        self.poller = Poller(self)
+        self.search = Search(self)
 
     def wake(self) -> None:
         """Look again now; called on the I/O thread."""
         self.waking.set()
+        self.stirring.set()
+
+    @property
+    def may_send(self) -> bool:
+        """Whether anything further is to be sent."""
+        return self.sending and not self.canceling
+
+    def hear(self, now: float) -> None:
+        """Note what the server's clock told just now; ours may be wrong, and may be set meanwhile."""
+        if now > self.heard:
+            self.heard, self.offset = now, now - self.clock.now()
+
+    async def rest(self, seconds: float) -> None:
+        """Let seconds pass, whatever wakes the loop meanwhile; less where nothing is to be sent any more."""
+        due = self.clock.now() + seconds
+        while self.may_send and 0 < (left := due - self.clock.now()) <= seconds:
+            await self.clock.pause(left, self.stirring)
+
+    # ----------------------------------------------------------------- chunks
+
+    def chunks(self, *states: str) -> list[ChunkRecord]:
+        """The chunks this run draws on that are in one of these states."""
+        return self.ledger.chunks(self.record.id, *states)
+
+    def own(self, *states: str) -> list[ChunkRecord]:
+        """Our own chunks that are in one of these states, in order."""
+        return [chunk for chunk in self.chunks(*states) if chunk.run == self.record.id]
+
+    def looks_after(self, chunk: ChunkRecord) -> bool:
+        """Whether it is for us to find out what became of a chunk: we hold the lock of its run."""
+        return self.lock_held if chunk.run == self.record.id else chunk.run in self._taken
+
+    def _is_driven(self, run_id: str) -> bool:
+        """Whether somebody else has it in hand: that we look after what a dead one left is not that."""
+        return run_id not in self._taken and not self.ledger.lock(run_id).is_free()
+
+    def _take_over(self, chunk: ChunkRecord) -> None:
+        """Look after what a dead process left in doubt."""
+        lock = self.ledger.lock(chunk.run)
+        if chunk.run != self.record.id and chunk.run not in self._taken and lock.acquire():
+            self._taken[chunk.run] = lock
+
+    def _leave_others(self) -> None:
+        for lock in self._taken.values():
+            lock.release()
+        self._taken.clear()
+
+    def _recover(self) -> None:
+        """What a dead process left within a POST is in doubt from now on."""
+        for chunk in self.chunks(*POSTED, *IN_DOUBT):
+            if not self.looks_after(chunk):
+                self._take_over(chunk)
+            if chunk.state in POSTED and chunk.id not in self.posting and self.looks_after(chunk):
+                if chunk.kind == "now":
+                    keep(self, chunk)
+                else:
+                    self.ledger.happen(chunk.id, "process died", orphaned=0.0)
+
+    # --------------------------------------------------------------- carrying
 
     def load(self) -> None:
         """Lay the answers of chunks that are collected already; asks nobody."""
         collector = Collector(self.ledger, self.backend, self.sheet)
-        for chunk in self.ledger.chunks(self.record.id):
-            if chunk.state == COLLECTED and not collector.has(chunk):
+        for chunk in self.chunks(COLLECTED):
+            if not collector.has(chunk):
                 collector.judge(chunk)
         self._load_given_up()
 
     def _load_given_up(self) -> None:
         """Say of requests whose answer never came why that is, in any process."""
-        canceled = self.ledger.standing(self.record.id)[0] == "canceled"
-        for chunk in self.ledger.chunks(self.record.id):
+        canceled = self.ledger.wants_cancel(self.record.id)
+        for chunk in self.chunks(LOST, FORGONE, OVERSIZED, RELEASED, ABANDONED):
             map_file = self.ledger.chunk_file(chunk.id, "map.npy")
-            if chunk.state == LOST:
+            if chunk.state in (LOST, FORGONE):
                 self.sheet.absent(map_file, "missing", chunk.error)
-            elif canceled and chunk.state == RELEASED and chunk.run == self.record.id:
-                self.sheet.absent(map_file, "canceled", "canceled before it was sent")
+            elif chunk.state == OVERSIZED:
+                self.sheet.absent(map_file, "errored", chunk.error)
+            elif canceled and chunk.run == self.record.id:
+                how = "sent" if chunk.state == RELEASED else "accepted"
+                self.sheet.absent(map_file, "canceled", f"canceled before it was {how}")
 
     async def drive(self) -> None:
         """Carry the run as far as it goes; what stopped it is in `error`, and in the ledger."""
         async with in_use(self.backend):
-            await self._drive()
-
-    async def _drive(self) -> None:
-        self.error = None
-        try:
-            while True:
-                self.lock_held = self.lock.acquire()
-                self.restart = False
-                whole = await self._round()
-                if whole and not self.restart and not await asyncio.to_thread(self._ask_rest):
-                    break
-        except DfbatchError as error:
-            self.error = error
-        finally:
+            self.error, self.unasked = None, 0
             try:
-                self._finish()
-            except LedgerError as error:  # a full disk, say: the end is not noted, and who waits is told
-                self.error = self.error or error
-            self.lock.release()
+                await self._carry()
+            except DfbatchError as error:
+                self.error = error
+            finally:
+                self._close()
 
-    # ----------------------------------------------------------------- rounds
+    async def _carry(self) -> None:
+        while True:
+            self.lock_held = self.lock.acquire()
+            self.restart = False
+            self._prepare()
+            await self._ask_given_up()
+            whole = await self._round()
+            if whole and not self.restart and not await self._asks_more():
+                return
+
+    def _prepare(self) -> None:
+        """What was wished for while nothing was under way."""
+        if self.sending:
+            for chunk in self.own(*UNSENT, LOST):
+                self.ledger.happen(chunk.id, "resume")
+        self.canceling |= self.ledger.wants_cancel(self.record.id)
+        self.poller.now()
+
+    async def _ask_given_up(self) -> None:
+        """What others' chunks were given up for in doubt is asked at once; our own were in the same moment."""
+        if self.may_send and self.lock_held and len(self.chunks(ABANDONED)) > len(self.own(ABANDONED)):
+            await asyncio.to_thread(again.ask_unanswered, self.ledger, self.record, self.sheet)
 
     async def _round(self) -> bool:
         """Send and collect what is there; False where another process left its part to us."""
         sender = asyncio.create_task(send(self))
+        sender.add_done_callback(lambda _: self.wake())
         collector = Collector(self.ledger, self.backend, self.sheet)
         pause = 1.0
         try:
@@ -136,7 +217,7 @@ class Work:
                     self._heed(sender)
                     if not waiting or self.restart:
                         return True
-                    if not self.lock_held and self.unsent() and self.ledger.lock(self.record.id).is_free():
+                    if not self.lock_held and self._left_to_us():
                         return False
                 await self.clock.pause(self._interval(), self.waking)
         finally:
@@ -144,6 +225,9 @@ class Work:
                 self.sending = False
             await collector.finish()
             await asyncio.wait([sender])  # a POST under way is never cut off: that would leave it in doubt
+
+    def _left_to_us(self) -> bool:
+        return bool(self.own(*UNSENT, *POSTED, *IN_DOUBT)) and self.ledger.lock(self.record.id).is_free()
 
     def _heed(self, sender: asyncio.Task[None]) -> None:
         """What stopped the sending does not stop the collecting of what was sent."""
@@ -155,118 +239,70 @@ class Work:
             raise error
 
     def _interval(self) -> float:
-        """Seconds to the next look: soon after something happened, then by the age of the youngest open batch."""
-        self.looks += 1
-        ages = [self.clock.now() - batch.accepted for _, batch in self._open()]
-        usual = min(SLOWEST, max(EAGER, SHARE * min(ages))) if ages else ELSEWHERE
-        jitter = 0.9 + 0.1 * (hash((self.record.id, self.looks)) % 100) / 100
-        return min(usual, FIRST_LOOK * 2.0 ** min(self.looks, 20)) * jitter
-
-    def _open(self) -> list[tuple[ChunkRecord, BatchRecord]]:
-        chunks = [chunk for chunk in self.ledger.chunks(self.record.id) if chunk.state == SUBMITTED]
-        found = [(chunk, self.ledger.batch(chunk.id)) for chunk in chunks]
-        return [(chunk, batch) for chunk, batch in found if batch is not None]
-
-    def unsent(self) -> list[ChunkRecord]:
-        """Our own chunks that are planned, in order."""
-        own = (chunk for chunk in self.ledger.chunks(self.record.id) if chunk.run == self.record.id)
-        return [chunk for chunk in own if chunk.state == PLANNED]
-
-    # ---------------------------------------------------------------- looking
+        """Seconds to the next look."""
+        elsewhere = any(not self.looks_after(chunk) for chunk in self.chunks(PLANNED, *POSTED, *IN_DOUBT))
+        return min(self.poller.interval(), self.search.interval(), ELSEWHERE if elsewhere else 1e9)
 
     async def _look(self, collector: Collector) -> bool:
         """Ask for the state of all open batches and collect what ended; whether anything is left to wait for."""
-        await self._poll()
+        self._recover()
+        if self.canceling:
+            ending.cancel(self.ledger, self.sheet, self.own(*UNSENT, *POSTED))
+        await self.poller.poll()
+        await self.search.look()
         self._heed_collected(collector)
-        chunks = self.ledger.chunks(self.record.id)
-        ended = [chunk for chunk in chunks if chunk.state in (ENDED, COLLECTED) and not collector.has(chunk)]
-        collector.start(ended, then=self.waking.set)
-        waiting = any(self._waits_for(chunk) for chunk in chunks) or bool(ended) or collector.busy
+        ended = [chunk for chunk in self.chunks(ENDED, COLLECTED) if not collector.has(chunk)]
+        collector.start(filter(self.poller.may_collect, ended), then=self.waking.set)
+        waiting = bool(ended) or collector.busy or any(map(self._waits_for, self.ledger.chunks(self.record.id)))
         if ended:
             self.say("collecting")
-        elif waiting and not self.unsent():
-            in_doubt = ending.doubt(self.ledger, self.record, self.posting, spends=self.backend.spends)
-            self.say("canceling" if self.canceling else "waiting", in_doubt)
+        elif waiting and not self.own(PLANNED):
+            doubt = ending.doubt(self.record, self.chunks(*IN_DOUBT), spends=self.backend.spends)
+            self.say("canceling" if self.canceling else "waiting", doubt or self.poller.notice())
         return waiting
 
     def _heed_collected(self, collector: Collector) -> None:
         """A 404 on results may pass; anything else is raised."""
         for chunk_id, error in collector.settled():
             if isinstance(error, NotFound):
-                self._missed(self.ledger.chunk(chunk_id))
+                self.poller.missed(self.ledger.chunk(chunk_id))
             elif error is not None:
                 raise error
-            else:
-                self.looks = 0
 
     def _waits_for(self, chunk: ChunkRecord) -> bool:
-        own = chunk.run == self.record.id
-        if chunk.state == SUBMITTED:
-            return True
-        if chunk.state == SUBMITTING:
-            return chunk.id in self.posting or (not (own and self.lock_held) and self._is_driven(chunk))
-        if chunk.state != PLANNED:
+        if chunk.state == SUBMITTED or chunk.state in IN_DOUBT:
+            return self.search.hopes(chunk)
+        if chunk.state in POSTED:
+            return chunk.id in self.posting or not self.looks_after(chunk)
+        if chunk.state not in UNSENT:
             return False
-        if own and self.lock_held:
-            return self.sending and not self.canceling
-        if self._is_driven(chunk):
+        if chunk.run == self.record.id:
+            return (self.may_send and chunk.state == PLANNED) if self.lock_held else True
+        if self._is_driven(chunk.run):
             return True
-        if not own:  # its process is gone, and it was never sent: free for us
-            self.ledger.move(chunk.id, RELEASED, only_from=(PLANNED,))
-        return own
+        self.ledger.happen(chunk.id, "release")  # its process is gone, and it was never sent: free for us
+        return False
 
-    def _is_driven(self, chunk: ChunkRecord) -> bool:
-        return not self.ledger.lock(chunk.run).is_free()
-
-    async def _poll(self) -> None:
-        open_batches = {batch.id: (chunk, batch) for chunk, batch in self._open()}
-        if not open_batches:
-            return
-        if self.canceling:
-            await self._cancel([(chunk, batch) for chunk, batch in open_batches.values()])
-        told = await self.backend.poll(open_batches.keys())
-        for batch_id, (chunk, record) in open_batches.items():
-            batch = told[batch_id]
-            if batch is None:
-                self._missed(chunk)
-            elif batch.archived_at:
-                self._lose(chunk, f"the results of batch {batch_id} were archived on {batch.archived_at}")
-            elif batch.ended:
-                self.ledger.update_batch(chunk.id, status=batch.processing_status, ended_at=batch.ended_at or "")
-                self.ledger.move(chunk.id, ENDED, only_from=(SUBMITTED,))
-            else:
-                self._gone_since.pop(chunk.id, None)
-                if batch.processing_status != record.status:
-                    self.ledger.update_batch(chunk.id, status=batch.processing_status, ended_at="")
-
-    async def _cancel(self, open_batches: Sequence[tuple[ChunkRecord, BatchRecord]]) -> None:
-        for chunk, batch in open_batches:
-            if chunk.run == self.record.id and batch.status == "in_progress":
-                told = await self.backend.cancel(batch.id)
-                self.ledger.update_batch(chunk.id, status=told.processing_status, ended_at=told.ended_at or "")
-
-    def _missed(self, chunk: ChunkRecord) -> None:
-        """A 404 on a batch that we know is believed only after minutes."""
-        since = self._gone_since.setdefault(chunk.id, self.clock.now())
-        if self.clock.now() - since >= BELIEVED_LOST:
-            batch = self.ledger.batch(chunk.id)
-            name = batch.id if batch else chunk.id
-            self._lose(chunk, f"batch {name} is not there any more: deleted, or of another workspace than this key")
-
-    def _lose(self, chunk: ChunkRecord, why: str) -> None:
-        self.ledger.move(chunk.id, LOST, error=why)
-        self.sheet.absent(self.ledger.chunk_file(chunk.id, "map.npy"), "missing", why)
-        self.error = self.error or BatchLost(
-            f"{why}: {chunk.requests:,} requests of run {self.record.id} have no answer",
-            "all other answers are kept",
-            hint=f"dfbatch.open({self.record.id!r}).retry(which='missing') asks those again, and pays for them again",
-        )
-
-    def _ask_rest(self) -> bool:
-        """Plan what others' chunks did not answer, and what was released unsent; whether there is any."""
-        if not self.sending or self.canceling or self.error is not None:
+    async def _asks_more(self) -> bool:
+        """Plan what nobody answered, and what is worth another try; whether there is any."""
+        if self.canceling or self.error is not None or not self.lock_held:
             return False
-        return ask_unanswered(self.ledger, self.record, self.sheet)
+        self._leave_others()  # nothing of theirs is in doubt any more, and others may wait for us to leave them
+        while self.may_send and tries.waits_for_older(self.ledger, self.record, self.sheet, driven=self._is_driven):
+            await self.clock.pause(ELSEWHERE, self.waking)
+        if not self.sending:
+            self.unasked = again.unanswered(self.ledger, self.record, self.sheet).size
+            return False
+        for more in (tries.draw_on_later, again.ask_unanswered):
+            if await asyncio.to_thread(more, self.ledger, self.record, self.sheet):
+                return True
+        pause = await asyncio.to_thread(tries.ask_again, self.ledger, self.record, self.sheet)
+        if pause is None:
+            return False
+        if pause := pause * (1.0 if self.backend.spends else tries.REHEARSED):
+            self.say("waiting", f"some requests failed for a reason that may pass: asked again in {pause:.3g} s")
+            await self.rest(pause)
+        return True
 
     # ----------------------------------------------------------------- telling
 
@@ -276,17 +312,25 @@ class Work:
             self.status, self.message = status, message
             self.ledger.say(self.record.id, status, message)
 
+    def _close(self) -> None:
+        """Say how it ended, in the ledger and to whoever waits, and leave the run to others."""
+        try:
+            self._finish()
+        except LedgerError as error:  # a full disk, say: the end is not noted, and who waits is told
+            self.error = self.error or error
+        finally:
+            self._leave_others()
+            self.lock.release()
+            self.lock_held = False
+
     def _finish(self) -> None:
-        """Say how it ended, in the ledger and to whoever waits."""
-        unsent = self.unsent()
-        if self.error is None:
-            self.error = ending.in_doubt(self.ledger, self.record, self.posting, spends=self.backend.spends)
+        self.sheet.settle()
+        self._load_given_up()
+        unsent = self.own(*UNSENT)
+        self.error = self.error or ending.stopped(self, unsent)
         if self.error is not None:
             self.say("paused", first_line(self.error))
         elif self.canceling:
-            ending.release(self.ledger, self.sheet, unsent)
             self.say("canceled")
-        elif unsent:
-            self.say("paused", f"{len(unsent)} chunks not sent: run.resume() sends them")
         else:
             self.say("done")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
+import weakref
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,10 +27,10 @@ def export(ledger: Ledger, record: RunRecord, path: Path) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         small = Ledger(Path(folder))
         chunks = ledger.chunks(record.id)
-        small.begin(record, chunks, (), unless_changed=0)
+        small.begin(record, chunks, (), shared=record.shared, unless_changed=0)
         for chunk in chunks:
             if batch := ledger.batch(chunk.id):
-                small.accept(batch, chunk.state)
+                small.keep(batch)
         small.say(record.id, ledger.run(record.id).status)
         small.close()
         with _written(path) as out:
@@ -56,10 +58,20 @@ def _written(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def unpacked(path: Path) -> tuple[Ledger, str]:
-    """A ledger of its own for an exported run, and the run's id."""
-    folder = private_folder(Path(tempfile.mkdtemp(prefix="dfbatch-")))
+    """A ledger of its own for an exported run, and the run's id; the folder it is in goes with the ledger."""
     if not zipfile.is_zipfile(path):
         raise NoSuchRun(f"{path.name} is not an exported run", hint="run.export(path) writes such files")
+    folder = private_folder(Path(tempfile.mkdtemp(prefix="dfbatch-")))
+    try:
+        ledger, run_id = _unpacked(path, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    weakref.finalize(ledger, shutil.rmtree, folder, ignore_errors=True)
+    return ledger, run_id
+
+
+def _unpacked(path: Path, folder: Path) -> tuple[Ledger, str]:
     with zipfile.ZipFile(path) as held:
         for name in held.namelist():
             target = (folder / name).resolve()

@@ -7,6 +7,7 @@ import enum
 import secrets
 import shutil
 import time
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,19 +15,20 @@ import msgspec
 import numpy as np
 
 from dfbatch import schemas
-from dfbatch.errors import OptionError, SchemaError, UnknownColumn
+from dfbatch.errors import OptionError, SchemaError, UnknownColumn, explain, outside
 from dfbatch.frames import adapter as adapter_of
 from dfbatch.ledger.files import write_array, write_lines
 from dfbatch.ledger.records import RunRecord, Spec
 from dfbatch.plan import distinct, forecast, occurrences
 from dfbatch.prompts import compile_prompt, example_turns
-from dfbatch.prompts.templates import near_miss
+from dfbatch.prompts.naming import fillable, near_miss
 from dfbatch.requests import Digester, Shared, shared
 from dfbatch.run import layout
 from dfbatch.run.claims import Claimed, claim
-from dfbatch.run.rows import BLOCK, Asked, Scratch, ask
+from dfbatch.run.rows import Asked, Scratch, ask, encoded_keys
 from dfbatch.run.sheet import Sheet
-from dfbatch.run.spools import remove
+from dfbatch.run.spools import Terms, remove
+from dfbatch.run.written import replaced
 
 if TYPE_CHECKING:
     from dfbatch.backends import Backend
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from dfbatch.options import Options
     from dfbatch.plan import Forecast
     from dfbatch.prompts import Prompt
+    from dfbatch.run.claims import Claiming
     from dfbatch.schemas import Schema
 
 
@@ -52,10 +55,19 @@ class Prepared:
     claimed: Claimed
     replaced: tuple[str, ...]
     forecast: Forecast
+    prompt: Prompt
 
 
 def prepare(
-    frame: Any, prompt: Any, schema: Any, options: Options, *, series: str | None, ledger: Ledger, backend: Backend
+    frame: Any,
+    prompt: Any,
+    schema: Any,
+    options: Options,
+    *,
+    series: str | None,
+    ledger: Ledger,
+    backend: Backend,
+    claiming: Claiming = claim,
 ) -> Prepared:
     """Check the call, render all rows, claim what nobody has asked yet."""
     adapter = adapter_of(frame)
@@ -64,8 +76,12 @@ def prepare(
     names = adapter.names(frame)
     _check_key(options.key, names)
     written = layout.all_names(answers, options)
-    gives_way = layout.replaced(adapter, frame, written, ledger, overwrite=options.overwrite) if series is None else []
+    gives_way: list[str] = []
+    if series is None:
+        own, beside = written[: len(answers)], written[len(answers) :]
+        gives_way = replaced(adapter, frame, own, beside, ledger, overwrite=options.overwrite)
     compiled = compile_prompt(prompt, names, series=series, replaced=gives_way, same_for_all=options.same_for_all)
+    _warn_of_fields(options.system, compiled)
     common = _shared(compiled, read, options, backend)
     run_id = secrets.token_hex(4)
     folder = ledger.run_file(run_id, "rows.npy").parent
@@ -75,7 +91,7 @@ def prepare(
         wanted = dict.fromkeys([*compiled.needs, *([options.key] if options.key else [])])
         table = _snapshot(adapter, frame, list(wanted))
         asked = ask(table, compiled, Digester(common.digest), on_null=options.on_null, scratch=folder / "scratch")
-        made = _Made(ledger, backend, options, adapter, compiled, read, answers, common, run_id)
+        made = _Made(ledger, backend, options, adapter, compiled, read, answers, common, run_id, claiming)
         return made.claimed(asked, table, lock, tuple(gives_way))
     except BaseException:
         remove(ledger, ledger.forget(run_id))  # where it was claimed already
@@ -97,6 +113,7 @@ class _Made:
     answers: list[tuple[str, Any]]
     shared: Shared
     run_id: str
+    claiming: Claiming
 
     def claimed(self, asked: Asked, table: Table, lock: Lock, gives_way: tuple[str, ...]) -> Prepared:
         """Equal rows made one, the run's files written, its requests claimed."""
@@ -107,28 +124,46 @@ class _Made:
             )
             firsts = distinct(asked.digests, asked.asks)
         asked.rows["request"] = firsts.row_request
-        record = self._record(asked, len(firsts.requests))
+        offsets, lengths = (part[firsts.requests["position"]] for part in (asked.offsets, asked.lengths))
+        requests = self._sampled(firsts.requests, offsets, lengths, rows=len(asked.rows))
+        offsets, lengths = (np.tile(part, self.options.samples) for part in (offsets, lengths))
+        record = self._record(asked, len(requests))
         write_array(self.ledger.run_file(self.run_id, "rows.npy"), asked.rows)
-        write_array(self.ledger.run_file(self.run_id, "requests.npy"), firsts.requests)
+        write_array(self.ledger.run_file(self.run_id, "requests.npy"), requests)
         if self.options.key:
             write_lines(self.ledger.run_file(self.run_id, "keys.jsonl"), encoded_keys(table, self.options.key))
-        offsets, lengths = (part[firsts.requests["position"]] for part in (asked.offsets, asked.lengths))
         scratch = self._scratch
-        claimed = claim(
+        claimed = self.claiming(
             self.ledger,
             record,
-            firsts.requests,
+            requests,
             lengths,
             lambda which: scratch.lines(offsets[which], lengths[which]),
+            terms=Terms.of(record),
             reuse=self.options.reuse,
             before=lambda: self.backend.ready(self.ledger.folder),
         )
         scratch.path.unlink()
-        sheet = Sheet(firsts.requests, self.schema, tuple(self.options.include))
+        sheet = Sheet(requests, self.schema, tuple(self.options.include), self.run_id)
         size = sum(chunk.bytes for chunk in claimed.chunks)
         count = sum(chunk.requests for chunk in claimed.chunks)
         cost = forecast(self.options.model, size, count, self.options.max_tokens, as_if=not self.backend.spends)
-        return Prepared(record, sheet, self.schema, firsts.row_request, lock, claimed, gives_way, cost)
+        return Prepared(record, sheet, self.schema, firsts.row_request, lock, claimed, gives_way, cost, self.prompt)
+
+    def _sampled(
+        self, once: np.ndarray[Any, Any], offsets: np.ndarray[Any, Any], lengths: np.ndarray[Any, Any], *, rows: int
+    ) -> np.ndarray[Any, Any]:
+        """The requests of all samples, the first ones first: those are what a call without samples asks.
+
+        Every other one has a digest of its own, and a position behind those of the sample before it.
+        """
+        digester = Digester(self.shared.digest)
+        requests = np.tile(once, self.options.samples)
+        for sample in range(1, self.options.samples):
+            these = requests[sample * len(once) : (sample + 1) * len(once)]
+            these["position"] += sample * rows
+            these["digest"] = [digester.one(part, sample) for part in self._scratch.parts(offsets, lengths)]
+        return requests
 
     @property
     def _scratch(self) -> Scratch:
@@ -157,6 +192,9 @@ class _Made:
             reuse=options.reuse,
             chunk_size=None if options.chunk_size == "auto" else options.chunk_size,
             backend=self.backend.recipe,
+            retries=options.retries,
+            correct=options.correct,
+            samples=options.samples,
         )
         return RunRecord(
             id=self.run_id,
@@ -198,15 +236,20 @@ def _check_key(key: str | None, names: list[str]) -> None:
         raise UnknownColumn(f"no column {key!r} for key=", f"columns: {', '.join(names[:20])}", hint=hint)
 
 
+def _warn_of_fields(system: object, prompt: Prompt) -> None:
+    """A system prompt that looks like a template goes out with its braces: that is said."""
+    if fields := fillable(system, prompt.names):
+        warnings.warn(
+            explain(
+                f"system= is sent as it is, never as a template: {', '.join(fields)} is not filled in",
+                hint="name columns in the prompt, which is a template",
+            ),
+            stacklevel=outside(),
+        )
+
+
 def _snapshot(adapter: Adapter, frame: Any, names: list[str]) -> Table:
     return adapter.snapshot(frame, names)
-
-
-def encoded_keys(table: Table, key: str) -> list[bytes]:
-    """The cells of `key=` as JSON, one a row."""
-    encode = msgspec.json.Encoder(enc_hook=str, order="deterministic").encode
-    starts = range(0, table.height, BLOCK)
-    return [encode(cell) for start in starts for cell in table.block(start, min(start + BLOCK, table.height))[key]]
 
 
 def _shared(prompt: Prompt, schema: Schema, options: Options, backend: Backend) -> Shared:

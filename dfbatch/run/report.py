@@ -1,10 +1,10 @@
-"""A run in words and tables: the snapshot for displays, failed rows, one row in full, the table of runs."""
+"""A run in words: the snapshot for displays, what was asked and answered, one row in full.
+
+Rows that failed are in `failures.py`, many runs in `listing.py`.
+"""
 
 from __future__ import annotations
 
-import html
-import time
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,60 +12,70 @@ import msgspec
 import numpy as np
 
 from dfbatch import pricing
-from dfbatch.columns import Builder, Column, cell
-from dfbatch.kinds import TEXT, Kind
+from dfbatch.columns import Builder, Column
+from dfbatch.kinds import Kind
 from dfbatch.ledger.files import lines
-from dfbatch.ledger.records import (
+from dfbatch.ledger.states import (
+    ABANDONED,
     COLLECTED,
     ENDED,
+    IN_DOUBT,
     PLANNED,
+    POSTED,
     RELEASED,
+    SPLIT,
     SUBMITTED,
-    SUBMITTING,
-    BatchRecord,
-    ChunkRecord,
-    RunRecord,
 )
 from dfbatch.progress import BatchMark, Snapshot
-from dfbatch.results import OUTCOMES, PENDING, SUCCEEDED, answer, error_text, parse
+from dfbatch.results import OUTCOMES, answer, parse
 from dfbatch.run.spools import parts_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dfbatch.ledger import Ledger
+    from dfbatch.ledger.records import BatchRecord, ChunkRecord, RunRecord
     from dfbatch.plan import Forecast
     from dfbatch.run import Run
     from dfbatch.run.loop import Work
     from dfbatch.run.sheet import Sheet
 
-SEE_FAILURES = "run.failures() shows why; run.retry() asks them again (run = dfbatch.last_run())"
+_STILL = ("done", "canceled", "paused")  # no time passes for these
 _MARKS = {PLANNED: "planned", SUBMITTED: "waiting", ENDED: "collecting", COLLECTED: "done"}
 
 
-def snapshot(run: Run, work: Work, ledger: Ledger, take: np.ndarray[Any, Any], *, since: float) -> Snapshot:
+def snapshot(run: Run, work: Work, ledger: Ledger, take: np.ndarray[Any, Any]) -> Snapshot:
     """What displays show of a run."""
     now = work.clock.now()
-    chunks = [chunk for chunk in ledger.chunks(run.id) if chunk.state != RELEASED]
+    counts, cost, status = run.counts, run.cost, run.status  # which lay what is collected first
+    all_chunks = ledger.chunks(run.id)
+    chunks = [chunk for chunk in all_chunks if chunk.state not in (RELEASED, SPLIT, ABANDONED)]
     own = {chunk.id for chunk in chunks if chunk.run == run.id}
-    outcomes = tally(work.sheet.outcomes(take))
     answered = work.sheet.source[take[take >= 0]] if len(work.sheet.requests) else np.empty(0, np.int32)
     borrowed = [at for at, chunk in enumerate(work.sheet.chunks) if chunk.id not in own]
     return Snapshot(
         run=run.id,
         name=run.name,
-        status=run.status,
+        status=status,
         model=run.record.model,
         answered_by=work.backend.answered_by or run.record.answered_by,
         rows=run.record.rows,
         requests=run.record.requests,
         reused=int(np.isin(answered, borrowed).sum()),
-        counts=outcomes,
-        batches=tuple(_mark(chunk, ledger.batch(chunk.id), work, now) for chunk in chunks),
-        elapsed=now - since,
-        spent=str(run.cost),
+        counts=counts,
+        batches=tuple(_mark(chunk, ledger.batch(chunk.id), now) for chunk in chunks),
+        elapsed=max(0.0, (_last_change(run.record, all_chunks) if status in _STILL else now) - run.record.created),
+        spent=str(cost),
         message=run.message,
+        saved=pricing.dollars(cost.saved, as_if=cost.as_if) if cost.saved else "",
+        tied=work.backend.kind == "local",
+        why=f"{run.why} · asking again costs {run.forecast}" if run.why else "",
     )
+
+
+def _last_change(record: RunRecord, chunks: Sequence[ChunkRecord]) -> float:
+    """When something last happened to the run: borrowed chunks may come in after its own."""
+    return max([record.created, *(chunk.changed for chunk in chunks)])
 
 
 def tally(outcomes: np.ndarray[Any, Any]) -> dict[str, int]:
@@ -74,10 +84,12 @@ def tally(outcomes: np.ndarray[Any, Any]) -> dict[str, int]:
     return {name: count for name, count in zip(OUTCOMES, counts, strict=True) if count}
 
 
-def _mark(chunk: ChunkRecord, batch: BatchRecord | None, work: Work, now: float) -> BatchMark:
+def _mark(chunk: ChunkRecord, batch: BatchRecord | None, now: float) -> BatchMark:
     state: Any = _MARKS.get(chunk.state, "failed")
-    if chunk.state == SUBMITTING:
-        state = "sending" if chunk.id in work.posting else "in doubt"
+    if chunk.state in POSTED:
+        state = "sending"
+    if chunk.state in IN_DOUBT:
+        state = "in doubt"
     if chunk.state == SUBMITTED and batch is not None and batch.status == "canceling":
         state = "canceling"
     age = now - batch.accepted if batch is not None and state in ("waiting", "canceling") else None
@@ -114,136 +126,74 @@ def raw_line(ledger: Ledger, sheet: Sheet, request: int) -> bytes:
 
 
 def answer_text(ledger: Ledger, sheet: Sheet, request: int) -> str:
-    """What the model wrote for a request, or what the server said instead."""
+    """What the model wrote for a request; empty where no answer came, only an error."""
     line = parse(raw_line(ledger, sheet, request))
-    if line is None:
-        return ""
-    if line.result.message is not None:
-        return answer(line.result.message)
-    return error_text(line.result.error) if line.result.type == "errored" else line.result.type
+    return "" if line is None or line.result.message is None else answer(line.result.message)
 
 
-def failed_columns(
-    ledger: Ledger, record: RunRecord, sheet: Sheet, take: np.ndarray[Any, Any], errors: Column
-) -> list[Column]:
-    """Rows without an answer, the most frequent cause first."""
-    outcomes = sheet.outcomes(take)
-    failed = np.flatnonzero(~np.isin(outcomes, (SUCCEEDED, PENDING)))
-    causes = [(OUTCOMES[outcomes[row]], str(errors.values[row] or "")) for row in failed.tolist()]
-    frequency = Counter(causes)
-    order = sorted(range(len(failed)), key=lambda at: (-frequency[causes[at]], causes[at], int(failed[at])))
-    rows = failed[order].tolist()
-    asked = _asked(ledger, record, sheet, take, rows)
-    told = [answer_text(ledger, sheet, int(take[row])) if take[row] >= 0 else "" for row in rows]
-    size = len(rows)
-    columns: list[tuple[str, Kind, list[Any]]] = [
-        ("row", Kind("int"), rows),
-        ("status", TEXT, [causes[at][0] for at in order]),
-        ("error", TEXT, [causes[at][1] or None for at in order]),
-        ("answer", TEXT, [text or None for text in told]),
-        ("prompt", TEXT, asked),
-    ]
-    built = []
-    for name, kind, values in columns:
-        builder = Builder(name, kind, size)
-        builder.put(range(size), values)
-        built.append(builder.column())
-    return built
-
-
-def announcement(record: RunRecord, asked: int, cost: Forecast | None) -> str:
-    """One line: a run's id, its rows, how many requests are sent, the forecast, how to come back."""
+def announcement(record: RunRecord, asked: int, cost: Forecast | None, why: str) -> str:
+    """One line: a run's id, its rows, how many requests are sent, the forecast, why, how to come back."""
     parts = [f"run {record.id}: {record.rows:,} rows, {asked:,} requests to send"]
     parts += [f"{record.requests - asked:,} reused"] if record.requests > asked else []
     parts += [str(cost)] if cost and asked else []
-    return " · ".join([*parts, f"dfbatch.open({record.id!r}).result()"])
+    parts += [why] if why else []
+    return " · ".join([*parts, f"dfbatch.open({record.id!r}).answers()"])
 
 
-def failed_rows(record: RunRecord, counts: dict[str, int], errors: Column) -> list[str]:
-    """How many rows have no answer, and the commonest cause."""
-    failed = {name: count for name, count in counts.items() if name not in ("succeeded", "skipped")}
-    parts = ", ".join(f"{count:,} {name}" for name, count in sorted(failed.items(), key=lambda item: -item[1]))
-    told = f"{sum(failed.values()):,} of {record.rows:,} rows of run {record.id} have no answer: {parts}"
-    causes = Counter(str(errors.values[row]) for row in np.flatnonzero(errors.valid).tolist())
-    return [told, *(f"most often: {cause[:200]} ({count:,}×)" for cause, count in causes.most_common(1))]
-
-
-def _asked(
+def asked(
     ledger: Ledger, record: RunRecord, sheet: Sheet, take: np.ndarray[Any, Any], rows: Sequence[int]
 ) -> list[str | None]:
     """What rows asked, from the spools; those that succeeded are no longer kept there."""
     wanted = take[list(rows)]
     digests = sheet.requests["digest"][wanted[wanted >= 0]]
-    chunk_ids = [chunk.id for chunk in ledger.chunks(record.id)]
-    found = parts_from(ledger, chunk_ids, digests)
+    found = parts_from(ledger, ledger.chunks(record.id), digests)
     by_digest = {digests[index]: line for index, line in found.items()}
     return [
-        _prompt_text(by_digest.get(sheet.requests["digest"][request], b"")) if request >= 0 else None
+        _part_text(by_digest.get(sheet.requests["digest"][request], b"")) if request >= 0 else None
         for request in wanted.tolist()
     ]
 
 
-def _prompt_text(part: bytes) -> str | None:
+def _part_text(part: bytes) -> str | None:
     if not part:
         return None
     messages: list[dict[str, Any]] = msgspec.json.decode(b"[" + part + b"]")
-    content = messages[-1]["content"] if len(messages) == 1 else messages
+    return content_text(messages[-1]["content"] if len(messages) == 1 else messages)
+
+
+def content_text(content: Any) -> str:
+    """A prompt as text: blocks and messages are shown as JSON."""
     return content if isinstance(content, str) else msgspec.json.encode(content).decode()
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row in full; prints as text."""
+    """One row in full; prints as text. `asked` is None where that is not known any more; `about` says why, or whence.
+
+    >>> Row(3, "skipped", "null in column 'text'", None, "not sent", "", {"answer": None}, "claude-haiku-4-5")
+    row 3: skipped (null in column 'text')
+    model: claude-haiku-4-5
+    asked: not sent
+    answer: None
+    """
 
     row: int
     status: str
     error: str | None
     asked: str | None
-    answer: str
+    about: str
+    answered: str
     values: dict[str, Any]
     model: str
 
-    @classmethod
-    def of(  # noqa: D102, PLR0917
-        cls, ledger: Ledger, record: RunRecord, sheet: Sheet, take: np.ndarray[Any, Any], errors: Column, row: int
-    ) -> Row:
-        from dfbatch.run.layout import laid_out
-
-        request = int(take[row])
-        columns = laid_out(sheet, record.spec, take[[row]], extras=False)
-        return cls(
-            row=row,
-            status=OUTCOMES[sheet.outcomes(take[[row]])[0]],
-            error=cell(errors, row),
-            asked=_asked(ledger, record, sheet, take, [row])[0],
-            answer=answer_text(ledger, sheet, request) if request >= 0 else "",
-            values={column.name: cell(column, 0) for column in columns},
-            model=record.model,
-        )
-
     def __repr__(self) -> str:
         """As a person reads it."""
-        lines_ = [f"row {self.row}: {self.status}" + (f" ({self.error})" if self.error else ""), f"model: {self.model}"]
-        lines_ += [f"asked: {self.asked}"] if self.asked else ["asked: (kept until it succeeded)"]
-        lines_ += [f"answer: {self.answer}", *(f"{name}: {value!r}" for name, value in self.values.items())]
-        return "\n".join(lines_)
-
-
-def runs_html(records: Sequence[RunRecord], statuses: Sequence[str]) -> str:
-    """The table of runs."""
-    head = "".join(f"<th>{name}</th>" for name in ("run", "made", "status", "rows", "model", "name"))
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in _cells(record, status)) + "</tr>"
-        for record, status in zip(records, statuses, strict=True)
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _cells(record: RunRecord, status: str) -> tuple[str, ...]:
-    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.created))
-    return record.id, made, status, f"{record.rows:,}", record.model, record.name
-
-
-def as_if_prices(record: RunRecord, tokens: pricing.Tokens) -> tuple[float | None, float | None]:
-    """What these tokens cost in a batch and synchronously, USD."""
-    return pricing.cost(record.model, tokens), pricing.cost(record.model, tokens, batch=False)
+        about = f" ({self.about})" if self.about and self.asked is not None else ""
+        told = [
+            f"row {self.row}: {self.status}" + (f" ({self.error})" if self.error else ""),
+            f"model: {self.model}",
+            f"asked{about}: {self.about if self.asked is None else self.asked}",
+            *([f"answered: {self.answered}"] if self.answered else []),
+            *(f"{name}: {value!r}" for name, value in self.values.items()),
+        ]
+        return "\n".join(told)

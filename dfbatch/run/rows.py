@@ -143,6 +143,17 @@ def _contents(block: dict[str, list[Any]], reads: Sequence[str], size: int) -> n
     return halved([sha256(text).digest() for text in texts])
 
 
+def encoded_keys(table: Table, key: str) -> list[bytes]:
+    """The cells of `key=` as JSON, one a row."""
+    starts = range(0, table.height, BLOCK)
+    return [_canonical(cell) for start in starts for cell in table.block(start, min(start + BLOCK, table.height))[key]]
+
+
+def key_digests(keys: Sequence[bytes]) -> np.ndarray[Any, Any]:
+    """Encoded keys as digests, for `plan.locate`."""
+    return np.array([hashlib.blake2b(key, digest_size=16).digest() for key in keys], DIGEST)
+
+
 @dataclass(frozen=True, slots=True)
 class Scratch:
     """The scratch file, one part a line, read back where requests are wanted."""

@@ -1,6 +1,7 @@
 """Planned chunks become batches: intent before act, and an act that is never repeated blindly.
 
-When to send is the loop's; what the server may say is told apart by the backend's errors.
+When to send is the loop's; what the server may say is told apart by the backend's errors, and what follows from it by
+the table of states.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dfbatch.backends.faults import SPEND_LIMITS
 from dfbatch.errors import (
@@ -21,9 +22,12 @@ from dfbatch.errors import (
     TooLarge,
     Unreachable,
 )
-from dfbatch.ledger.records import PLANNED, SUBMITTED, SUBMITTING, BatchRecord, ChunkRecord
+from dfbatch.ledger.records import BatchRecord, ChunkRecord
+from dfbatch.ledger.states import PLANNED
 from dfbatch.run.ending import first_line
-from dfbatch.run.spools import body
+from dfbatch.run.now import answer_now
+from dfbatch.run.polling import PLACE, cancel
+from dfbatch.run.spools import body, halves, remove
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -39,8 +43,8 @@ NETWORK_PAUSE: Final = 60.0  # the longest pause while the network is down, seco
 
 async def send(work: Work) -> None:
     """Post the run's planned chunks, a few side by side. Only the holder of the run's lock sends."""
-    queue = work.unsent() if work.lock_held else []
-    if not queue or not work.sending:
+    queue = work.own(PLANNED) if work.lock_held else []
+    if not queue or not work.may_send:
         return
     work.say("sending")
     await _prove(work)
@@ -57,14 +61,15 @@ async def _prove(work: Work) -> None:
     pause = 1.0
     while work.sending:
         try:
-            await work.backend.probe()
+            told_time = await work.backend.probe()
         except ApiError as error:
             if isinstance(error, Unreachable) or not (error.type and passing(error)):
                 raise
             pause = min(pause * 2, NETWORK_PAUSE)
             work.say("sending", f"waiting to send: {first_line(error)}")
-            await work.clock.pause(told(error, pause), work.waking)
+            await work.rest(told(error, pause))
         else:
+            work.hear(told_time or work.clock.now())
             return
 
 
@@ -85,43 +90,84 @@ async def _turn(uplink: asyncio.Lock) -> AsyncIterator[Callable[[], None]]:
 
 
 async def _sender(work: Work, queue: list[ChunkRecord], uplink: asyncio.Lock) -> None:
+    pause = 1.0
     try:
-        while queue and work.sending and not work.canceling:
-            chunk, pause = queue.pop(), 1.0
-            while (wait := await _post(work, chunk, uplink, pause)) is not None:
-                pause = min(pause * 2, NETWORK_PAUSE)
-                await work.clock.pause(wait, work.waking)
+        while queue and work.may_send:
+            chunk = queue.pop()
+            if chunk.kind == "now":
+                await answer_now(work, chunk)
+                continue
+            async with _turn(uplink) as handed:
+                refusal = await _post(work, chunk, queue, handed)
+            if refusal is None:
+                pause = 1.0
+                continue
+            queue.append(chunk)
+            async with uplink:  # what holds one chunk holds the others
+                await work.rest(told(refusal, pause))
+            pause = min(pause * 2, NETWORK_PAUSE)
     except BaseException:
         queue.clear()  # what stopped one would stop the others
         raise
 
 
-async def _post(work: Work, chunk: ChunkRecord, uplink: asyncio.Lock, pause: float) -> float | None:
-    """Create one batch; seconds to wait where nothing was accepted and another try may help, else None."""
-    async with _turn(uplink) as handed:
-        if not work.sending or not work.ledger.move(chunk.id, SUBMITTING, only_from=(PLANNED,)):
-            return None
-        work.posting.add(chunk.id)
-        try:
-            sent = body(work.ledger, chunk, work.record, handed)
-            accepted = await work.backend.submit(sent, work.record.spec.betas)
-        except Ambiguous as error:
-            log.warning("run %s: chunk %d is in doubt: %s", chunk.run, chunk.ordinal, first_line(error))
-            work.ledger.move(chunk.id, SUBMITTING, error=str(error))
-        except DfbatchError as error:  # certain: nothing was accepted
-            work.ledger.move(chunk.id, PLANNED, error=str(error))
-            if not passing(error):
-                raise _explained(error, chunk) from error
-            work.say("sending", f"waiting to send: {first_line(error)}")
-            return told(error, pause)
-        else:
-            _note(work, chunk, accepted)
-        finally:
-            work.posting.discard(chunk.id)
+async def _post(
+    work: Work, chunk: ChunkRecord, queue: list[ChunkRecord], handed: Callable[[], None]
+) -> DfbatchError | None:
+    """Create one batch; what was said where nothing was accepted and another try may help, else None."""
+    place: dict[str, Any] = {name: getattr(work.backend, name, "") for name in PLACE}
+    if not work.sending or not work.ledger.happen(chunk.id, "send", intended=work.heard, orphaned=0.0, **place):
+        return None
+    work.posting.add(chunk.id)
+    try:
+        sent = body(work.ledger, chunk, work.record, handed)
+        accepted = await work.backend.submit(sent, work.record.spec.betas)
+    except Ambiguous as error:
+        log.warning("run %s: chunk %d is in doubt: %s", chunk.run, chunk.ordinal, first_line(error))
+        work.ledger.happen(chunk.id, "no answer", error=str(error))
+    except TooLarge as error:
+        _halve(work, chunk, queue, error)
+    except DfbatchError as error:  # certain: nothing was accepted
+        return _refused(work, chunk, error)
+    else:
+        await _note(work, chunk, accepted)
+    finally:
+        work.posting.discard(chunk.id)
+    work.wake()
     return None
 
 
-def _note(work: Work, chunk: ChunkRecord, accepted: Accepted) -> None:
+def _refused(work: Work, chunk: ChunkRecord, error: DfbatchError) -> DfbatchError | None:
+    """Nothing was accepted: wait and try again, or stop the run; a chunk that is not wanted any more is let go."""
+    act = work.ledger.happen(chunk.id, "not accepted" if passing(error) else "refused", error=str(error))
+    if act == "pause":
+        raise error
+    if act == "wait":
+        work.say("sending", f"waiting to send: {first_line(error)}")
+        return error
+    _let_go(work, chunk)
+    return None
+
+
+def _halve(work: Work, chunk: ChunkRecord, queue: list[ChunkRecord], error: TooLarge) -> None:
+    """A body too large for the route goes as two; a single request that is too large has failed."""
+    if chunk.requests == 1:
+        if work.ledger.happen(chunk.id, "too large alone", error=first_line(error)) == "nothing":
+            work.sheet.absent(work.ledger.chunk_file(chunk.id, "map.npy"), "errored", first_line(error))
+        return
+    made = halves(work.ledger, chunk, work.record)
+    if work.ledger.happen(chunk.id, "too large", error=first_line(error), halves=made) == "ask again":
+        queue.extend(reversed(made))
+        return
+    remove(work.ledger, [half.id for half in made])
+    _let_go(work, chunk)
+
+
+def _let_go(work: Work, chunk: ChunkRecord) -> None:
+    work.sheet.absent(work.ledger.chunk_file(chunk.id, "map.npy"), "canceled", "canceled before it was sent")
+
+
+async def _note(work: Work, chunk: ChunkRecord, accepted: Accepted) -> None:
     batch = accepted.batch
     record = BatchRecord(
         chunk=chunk.id,
@@ -138,15 +184,18 @@ def _note(work: Work, chunk: ChunkRecord, accepted: Accepted) -> None:
     )
     log.info("run %s: chunk %d is batch %s (request-id %s)", chunk.run, chunk.ordinal, batch.id, record.request_id)
     try:
-        work.ledger.accept(record, SUBMITTED)
+        act = work.ledger.happen(chunk.id, "accepted", batch=record)
     except LedgerError as error:
         raise RunPaused(
             f"batch {batch.id} was accepted, and the ledger could not note it: {first_line(error)}",
-            f"chunk {chunk.ordinal} of run {chunk.run} stays in doubt; it is not sent again by itself",
-            hint="keep the batch id; make the ledger writable again before you go on",
+            f"chunk {chunk.ordinal} of run {chunk.run} stays in doubt until its batch is found in a listing",
+            hint=f"make the ledger writable again, then dfbatch.open({chunk.run!r}).resume()",
         ) from error
-    work.looks = 0
-    work.wake()
+    work.hear(batch.created or 0.0)
+    work.poller.soon()
+    if act == "cancel":
+        with contextlib.suppress(ApiError):  # whoever polls asks again
+            await cancel(work, chunk, record)
 
 
 def passing(error: DfbatchError) -> bool:
@@ -162,14 +211,3 @@ def told(error: DfbatchError, pause: float) -> float:
     """Seconds that the server told, else our own growing pause."""
     after = getattr(error, "retry_after", None)
     return float(after) if after is not None else pause
-
-
-def _explained(error: DfbatchError, chunk: ChunkRecord) -> DfbatchError:
-    if not isinstance(error, TooLarge):
-        return error
-    return RunPaused(
-        f"chunk {chunk.ordinal} is too large for this route: {chunk.bytes:,} bytes, {chunk.requests:,} requests",
-        first_line(error),
-        "nothing was accepted, and nothing is billed for it",
-        hint=f"run the cell again with chunk_size={max(1, chunk.requests // 2)}: answers so far are reused",
-    )

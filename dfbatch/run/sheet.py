@@ -51,11 +51,15 @@ class Sheet:
     requests: np.ndarray[Any, Any]  # REQUEST
     schema: Schema
     include: tuple[str, ...] = ()
+    run: str = ""  # whose chunks have our positions, also where they were asked of another model
     found: np.ndarray[Any, Any] = field(init=False)  # FOUND
     source: np.ndarray[Any, Any] = field(init=False)  # which chunk answered, an index into `chunks`; -1 none
     chunks: list[ChunkRecord] = field(default_factory=list)
     errors: dict[int, str] = field(default_factory=dict)  # request → why it has no answer
     strange: int = 0  # lines that were not ours, torn, or there twice
+    models: dict[str, str] = field(default_factory=dict)  # by chunk: the model that answered
+    paid: dict[str, Tokens] = field(default_factory=dict)  # by chunk: all its answers, those that gave way too
+    _before: dict[int, tuple[Any, str | None]] = field(default_factory=dict)  # what requests asked again had
     _builders: list[Builder] = field(init=False)
     _extras: dict[str, Builder] = field(init=False)
 
@@ -78,23 +82,34 @@ class Sheet:
             self.chunks.append(chunk)
             ids.append(chunk.id)
         requests = read_array(map_file)
-        targets = self._targets(requests)
+        targets = self._targets(requests, changed=chunk.run == self.run and chunk.head != "")
         reader = Reader(chunk, requests, raw)
         found = np.zeros(len(requests), FOUND)
         for block in reader.blocks():
+            self._note_model(chunk, block)
             marks, laid, chosen = self._judge(block, targets[block.at], ids.index(chunk.id))
             found[block.at] = marks
             for name, builder in self._extras.items():
                 builder.put(laid, [_extra(name, block, at, reader) for at in chosen.tolist()])
         self.strange += reader.strange
+        self.paid[chunk.id] = Tokens(*(int(found[name].sum()) for name in ("input", "output", "written", "read")))
         return found
 
-    def _targets(self, requests: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Which of our requests each request of a chunk is; in a chunk of our own, the one of the same position."""
+    def has(self, chunk: ChunkRecord) -> bool:
+        """Whether its answers are laid already."""
+        return any(known.id == chunk.id for known in self.chunks)
+
+    def _note_model(self, chunk: ChunkRecord, block: Found) -> None:
+        message = block.lines[0].result.message if block.lines else None
+        if message is not None and message.model:
+            self.models.setdefault(chunk.id, message.model)
+
+    def _targets(self, requests: np.ndarray[Any, Any], *, changed: bool) -> np.ndarray[Any, Any]:
+        """Which of our requests each request of a chunk is; where we asked it in another way, by its position alone."""
         if len(self.requests):
             at = np.searchsorted(self.requests["position"], requests["position"])
             at = np.minimum(at, len(self.requests) - 1)
-            if (self.requests["digest"][at] == requests["digest"]).all():
+            if changed or (self.requests["digest"][at] == requests["digest"]).all():
                 return at
         return locate(requests["digest"], self.requests["digest"])
 
@@ -119,11 +134,17 @@ class Sheet:
     def _gives_way(
         self, targets: np.ndarray[Any, Any], outcomes: np.ndarray[Any, Any], origin: int
     ) -> np.ndarray[Any, Any]:
-        """Later chunks are later tries: they take the place of all but a success that they did not better.
+        """A success stays, unless the older chunk brings one too; of failures the latest try's counts.
 
-        Within one chunk the reader has chosen by content; judging again here would let the order of lines count.
+        Chunks are taken in any order, so it is theirs in the ledger that decides. Within one chunk the reader has
+        chosen by content; judging again here would let the order of lines count.
         """
-        way: np.ndarray[Any, Any] = (self.found["outcome"][targets] != SUCCEEDED) | (outcomes == SUCCEEDED)
+        before = np.array([*(chunk.seq for chunk in self.chunks), 0])[self.source[targets]]
+        here = self.chunks[origin].seq
+        good, had = outcomes == SUCCEEDED, self.found["outcome"][targets] == SUCCEEDED
+        first = self.source[targets] < 0
+        way: np.ndarray[Any, Any] = first | (good & ~had) | (good & had & (here < before))
+        way |= ~good & ~had & (here > before)
         way |= self.source[targets] == origin
         return way
 
@@ -140,6 +161,20 @@ class Sheet:
             self.found["outcome"][target] = CODE["invalid"]
             self.errors[target] = f"value does not fit {builder.kind!r} - at $.{builder.name}"
         builder.misfits.clear()
+
+    def asked_again(self, requests: np.ndarray[Any, Any]) -> None:
+        """These are pending again; what they had comes back where nothing better does."""
+        for index in requests.tolist():
+            self._before.setdefault(index, (self.found[index].copy(), self.errors.pop(index, None)))
+        self.found["outcome"][requests] = PENDING
+
+    def settle(self) -> None:
+        """Give requests that were asked again, and are pending still, what they had before."""
+        for index, (mark, error) in self._before.items():
+            if self.found[index]["outcome"] == PENDING:
+                self.found[index] = mark
+                self.errors.update({index: error} if error else {})
+        self._before.clear()
 
     def absent(self, map_file: Path, outcome: str, why: str) -> None:
         """Give an outcome to the requests of a chunk that have none: their lines never came."""
@@ -171,12 +206,6 @@ class Sheet:
     def outcomes(self, take: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """The outcome of every row, as a code of OUTCOMES."""
         return _spread(self.found["outcome"], take, CODE["skipped"])
-
-    def tokens(self, run_id: str) -> Tokens:
-        """Tokens that this run paid for: answers taken from another run's chunks were paid there."""
-        own = [index for index, chunk in enumerate(self.chunks) if chunk.run == run_id]
-        part = self.found[np.isin(self.source, own)]
-        return Tokens(*(int(part[name].sum()) for name in ("input", "output", "written", "read")))
 
 
 def _said_all(

@@ -1,10 +1,10 @@
-"""Where runs are begun and found again: by id, by file, by frame. What a run does is in `handle.py`."""
+"""Where runs are begun and found again: by id, by file, by frame, by batch. What a run does is in `handle.py`."""
 
 from __future__ import annotations
 
 import os
-import time
 import weakref
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,14 +13,22 @@ from dfbatch.backends.choose import choose, revive
 from dfbatch.errors import NoSuchRun, OptionError
 from dfbatch.frames import adapter as adapter_of
 from dfbatch.ledger import Ledger, home
+from dfbatch.run.adopt import Adoption, named
+from dfbatch.run.claims import claim
 from dfbatch.run.handle import Run
 from dfbatch.run.join import writer
+from dfbatch.run.listing import Listed, html
 from dfbatch.run.portable import unpacked
 from dfbatch.run.prepare import prepare
-from dfbatch.run.report import runs_html
+from dfbatch.run.prune import Pruned, prune
+from dfbatch.run.why import not_reused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from dfbatch.backends import Backend
     from dfbatch.options import Options
+    from dfbatch.run.claims import Claiming
 
 _ledgers: Final[dict[tuple[int, Path], Ledger]] = {}  # a forked child opens its own
 _known: Final[weakref.WeakValueDictionary[tuple[Path, str], Run]] = weakref.WeakValueDictionary()
@@ -30,19 +38,20 @@ _latest: Final[list[Run]] = []  # the last one begun here keeps its frame
 class Runs(list[Run]):
     """Runs, newest first; renders as a table."""
 
+    def __init__(self, runs: Iterable[Run], place: Ledger) -> None:
+        super().__init__(runs)
+        self._place = place
+
     def __repr__(self) -> str:
-        """A line a run."""
-        return "\n".join(map(_line, self)) or "no runs yet"
+        """A line a run: answered rows of all, room on the disk, who answered, until when results can be had."""
+        return "\n".join(map(str, self._listed())) or "no runs yet"
 
     def _repr_html_(self) -> str:
-        return runs_html([run.record for run in self], [run.status for run in self])
+        return html(self._listed())
 
-
-def _line(run: Run) -> str:
-    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.record.created))
-    message = f"  ({run.message})" if run.message else ""
-    name = f"  {run.name}" if run.name else ""
-    return f"{run.id}  {made}  {run.status:<10} {run.record.rows:>9,} rows  {run.record.model}{name}{message}"
+    def _listed(self) -> list[Listed]:
+        ids = frozenset(record.id for record in self._place.runs())
+        return [Listed.of(self._place, run.record, run.status, run.message, ids) for run in self if run.id in ids]
 
 
 def ledger() -> Ledger:
@@ -66,27 +75,58 @@ def begin(
     frame: Any, prompt: Any, schema: Any, options: Options, *, like: Any = None, series: str | None = None
 ) -> Run:
     """Check everything, claim, and start sending."""
-    place = ledger()
-    backend = choose(options.backend)
-    ready = prepare(frame, prompt, schema, options, series=series, ledger=place, backend=backend)
-    try:
-        run = Run(
-            place,
-            ready.record,
-            backend,
-            ready.schema,
-            prepared=ready,
-            frame=frame,
-            like=like,
-            progress=options.progress,
+    made = _Made(frame, options, choose(options.backend), like, series)
+    return made.run(prompt, schema, claim, then=Run.resume)
+
+
+def adopt_batches(batch_ids: str | Sequence[str], frame: Any, prompt: Any, schema: Any, options: Options) -> Run:
+    """Lay batches of a lost ledger back onto the rows they were asked for; nothing is sent."""
+    made = _Made(frame, options, choose(options.backend))
+    return made.run(prompt, schema, Adoption(made.backend, named(batch_ids)), then=lambda run: run).wait()
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A call on its way to a run."""
+
+    frame: Any
+    options: Options
+    backend: Backend
+    like: Any = None
+    series: str | None = None
+
+    def run(self, prompt: Any, schema: Any, claiming: Claiming, *, then: Callable[[Run], Run]) -> Run:
+        """The run on disk, its requests claimed, and what comes next with it."""
+        place = ledger()
+        ready = prepare(
+            self.frame,
+            prompt,
+            schema,
+            self.options,
+            series=self.series,
+            ledger=place,
+            backend=self.backend,
+            claiming=claiming,
         )
-        run.resume()
-    except BaseException:
-        ready.lock.release()
-        raise
-    _known[place.folder, run.id] = run
-    _latest[:] = [run]
-    return run
+        try:
+            run = Run(
+                place,
+                ready.record,
+                self.backend,
+                ready.schema,
+                prepared=ready,
+                frame=self.frame,
+                like=self.like,
+                progress=self.options.progress,
+            )
+            run.why = not_reused(place, ready.record, ready.claimed.cover)
+            then(run)
+        except BaseException:
+            ready.lock.release()
+            raise
+        _known[place.folder, run.id] = run
+        _latest[:] = [run]
+        return run
 
 
 def open_run(run_id: str | Path, schema: Any = None, backend: Any = None) -> Run:
@@ -96,10 +136,8 @@ def open_run(run_id: str | Path, schema: Any = None, backend: Any = None) -> Run
     place = ledger()
     try:
         record = place.run(str(run_id))
-    except NoSuchRun:
-        if not Path(run_id).is_file():
-            raise
-        place, run_id = unpacked(Path(run_id))
+    except NoSuchRun as error:
+        place, run_id = unpacked(_exported(run_id, error))
         record = place.run(run_id)
     if (known := _known.get((place.folder, record.id))) is not None and schema is None and backend is None:
         return known
@@ -112,9 +150,26 @@ def open_run(run_id: str | Path, schema: Any = None, backend: Any = None) -> Run
     return run
 
 
+def _exported(name: str | Path, no_run: NoSuchRun) -> Path:
+    """The file that is meant where no run is; the error says which of both it looks like."""
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if isinstance(name, str) and "/" not in name and os.sep not in name and path.suffix not in (".zip", ".dfbatch"):
+        raise no_run
+    what = f"{str(name)!r} is a folder" if path.is_dir() else f"there is no file {str(name)!r}"
+    raise NoSuchRun(what, "nor a run of that name", hint="run.export(path) writes files; dfbatch.runs() lists runs")
+
+
 def all_runs() -> Runs:
     """All runs of the ledger, newest first."""
-    return Runs(open_run(record.id) for record in ledger().runs())
+    place = ledger()
+    return Runs((open_run(record.id) for record in place.runs()), place)
+
+
+def prune_runs(older_than: float) -> Pruned:
+    """Remove what is over and has not changed for so many days."""
+    return prune(ledger(), older_than=older_than)
 
 
 def newest() -> Run:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from dfbatch import chunks
 from dfbatch.ledger.files import lines, read_array, write_array, write_blocks, write_lines
-from dfbatch.ledger.records import PLANNED, ChunkRecord
+from dfbatch.ledger.records import ChunkRecord
+from dfbatch.ledger.states import PLANNED
 from dfbatch.plan import locate
 from dfbatch.requests import NONCE_WIDTH, Body, Shared, body_length, custom_ids
 
@@ -24,16 +27,55 @@ if TYPE_CHECKING:
 LinesOf = Callable[[np.ndarray[Any, Any]], Iterable[bytes]]  # indices → their parts as lines, in order
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How requests are asked: as the run asks them, or again in another way."""
+
+    shared: str  # the digest of the shared part
+    max_tokens: int  # what is asked for
+    allowed: int  # what the user's call allows
+    kind: str = ""
+    model: str = ""  # empty: the run's
+    head: str = ""  # empty: the run's
+    size: int | None = None  # requests a chunk; None: cut by the API's limits
+
+    @classmethod
+    def of(cls, record: RunRecord, kind: str = "") -> Terms:
+        """As the run asks."""
+        return cls(
+            shared=record.shared,
+            max_tokens=record.max_tokens,
+            allowed=record.max_tokens,
+            kind=kind,
+            size=record.spec.chunk_size,
+        )
+
+    @classmethod
+    def as_asked(cls, chunk: ChunkRecord, size: int) -> Terms:
+        """As a chunk was asked, in pieces of this size."""
+        return cls(
+            shared=chunk.shared,
+            max_tokens=chunk.max_tokens,
+            allowed=chunk.allowed,
+            kind=chunk.kind,
+            model=chunk.model,
+            head=chunk.head,
+            size=size,
+        )
+
+
 def spool(
     ledger: Ledger,
     record: RunRecord,
     requests: np.ndarray[Any, Any],
     lengths: np.ndarray[Any, Any],
     lines_of: LinesOf,
+    *,
+    terms: Terms,
 ) -> list[ChunkRecord]:
     """Cut requests into chunks and put each on disk; nothing is claimed yet. What was written is removed on failure."""
-    shared = shared_of(record)
-    size: int | Literal["auto"] = record.spec.chunk_size or "auto"
+    shared = shared_of(record, terms.head)
+    size: int | Literal["auto"] = terms.size or "auto"
     made: list[ChunkRecord] = []
     first = ledger.next_ordinal(record.id)
     try:
@@ -45,11 +87,15 @@ def spool(
                 run=record.id,
                 ordinal=ordinal,
                 state=PLANNED,
-                shared=shared.digest,
+                shared=terms.shared,
                 nonce=nonce,
                 requests=len(cut),
                 bytes=body_length(shared, int(lengths[which].sum()), len(cut)),
-                max_tokens=record.max_tokens,
+                max_tokens=terms.max_tokens,
+                allowed=terms.allowed,
+                kind=terms.kind,
+                model=terms.model,
+                head=terms.head,
             )
             made.append(chunk)
             write_array(ledger.chunk_file(chunk.id, "map.npy"), requests[which])
@@ -58,6 +104,27 @@ def spool(
         remove(ledger, [chunk.id for chunk in made])
         raise
     return made
+
+
+def halves(ledger: Ledger, chunk: ChunkRecord, record: RunRecord) -> list[ChunkRecord]:
+    """The requests of a chunk as two chunks of different counts, on disk, not claimed."""
+    return _pieces(ledger, chunk, record, chunk.requests // 2 + (chunk.requests > 3 or chunk.requests % 2))
+
+
+def copied(ledger: Ledger, chunk: ChunkRecord, record: RunRecord) -> list[ChunkRecord]:
+    """The requests of a chunk as a new one, asked as they were, on disk, not claimed."""
+    return _pieces(ledger, chunk, record, chunk.requests)
+
+
+def _pieces(ledger: Ledger, chunk: ChunkRecord, record: RunRecord, size: int) -> list[ChunkRecord]:
+    path = ledger.chunk_file(chunk.id, "spool")
+    lengths = np.fromiter(map(len, lines(path)), np.int64, chunk.requests)
+    requests = read_array(ledger.chunk_file(chunk.id, "map.npy"))
+
+    def lines_of(which: np.ndarray[Any, Any]) -> Iterator[bytes]:
+        return (line + b"\n" for line in islice(lines(path), int(which[0]), int(which[-1]) + 1))
+
+    return spool(ledger, record, requests, lengths, lines_of, terms=Terms.as_asked(chunk, size))
 
 
 def remove(ledger: Ledger, chunk_ids: Iterable[str]) -> None:
@@ -71,7 +138,7 @@ def body(ledger: Ledger, chunk: ChunkRecord, record: RunRecord, handed: Callable
     """What is posted for a chunk, read from its spool as it goes; `handed` is called with the last of it."""
     requests = read_array(ledger.chunk_file(chunk.id, "map.npy"))
     ids = custom_ids(chunk.nonce, requests).tolist()
-    return Body(chunk.bytes, shared_of(record), ids, _Lines(ledger, chunk.id), handed)
+    return Body(chunk.bytes, shared_of(record, chunk.head), ids, _Lines(ledger, chunk.id), handed)
 
 
 class _Lines:
@@ -84,19 +151,19 @@ class _Lines:
         return lines(self._path)
 
 
-def shared_of(record: RunRecord) -> Shared:
-    """The shared part of a run's requests, as the ledger keeps it."""
-    return Shared(record.spec.head.encode(), record.spec.tail.encode(), record.shared)
+def shared_of(record: RunRecord, head: str) -> Shared:
+    """The shared part of requests, as the ledger keeps it."""
+    return Shared((head or record.spec.head).encode(), record.spec.tail.encode(), record.shared)
 
 
-def parts_from(ledger: Ledger, chunk_ids: Iterable[str], digests: np.ndarray[Any, Any]) -> dict[int, bytes]:
+def parts_from(ledger: Ledger, chunks: Iterable[ChunkRecord], digests: np.ndarray[Any, Any]) -> dict[int, bytes]:
     """The parts of these requests, by their index in `digests`, from whatever spools still hold them."""
     found: dict[int, bytes] = {}
-    for chunk_id in chunk_ids:
-        path = ledger.chunk_file(chunk_id, "spool")
-        if not path.exists():
+    for chunk in chunks:
+        path = ledger.chunk_file(chunk.id, "spool")
+        if chunk.kind == "corrected" or not path.exists():  # a corrected part has turns that the user did not write
             continue
-        spot = locate(read_array(ledger.chunk_file(chunk_id, "map.npy"))["digest"], digests)
+        spot = locate(read_array(ledger.chunk_file(chunk.id, "map.npy"))["digest"], digests)
         held = zip(spot.tolist(), lines(path), strict=True)
         found.update((index, line) for index, line in held if index >= 0 and line)
     return found

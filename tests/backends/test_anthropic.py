@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -292,3 +294,44 @@ def test_no_proxy_stands_between_us_and_an_address_it_must_not_see(ask: Ask, mon
 def test_settings_that_the_api_does_not_know_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match="Hint: "):
         Anthropic(api_key="k", **wrong)
+
+
+def test_a_probe_tells_the_servers_time_where_the_server_does(ask: Ask) -> None:
+    def probe(**told: str) -> float | None:
+        with Wire(saying(200, PAGE, **told)) as wire:
+            when: float | None = ask(Anthropic(api_key="k", base_url=wire.url), lambda backend: backend.probe())
+        return when
+
+    assert probe(date="Sun, 22 Nov 2026 10:00:00 GMT") == 1_795_341_600.0
+    assert probe() is None
+    assert probe(date="later") is None
+
+
+def test_a_second_close_and_a_question_meanwhile_meet_no_closing_connection(ask: Ask) -> None:
+    async def whole(backend: Anthropic) -> None:
+        await backend.probe()
+        for _ in range(20):
+            await asyncio.gather(backend.close(), backend.close(), backend.probe(), backend.poll(["msgbatch_01"]))
+
+    with Wire(saying(200, PAGE | BATCH)) as wire:
+        ask(Anthropic(api_key="k", base_url=wire.url), whole)
+
+    assert len(wire.calls) == 41
+
+
+def test_a_call_whose_connection_is_closed_under_it_ends_as_a_lost_one(ask: Ask) -> None:
+    async def whole(backend: Anthropic) -> None:
+        call = asyncio.create_task(backend.probe())
+        await asyncio.to_thread(asked.wait, 10)
+        await backend.close()
+        await call
+
+    asked = threading.Event()
+
+    def serve(peer: Peer) -> None:
+        if peer.call():
+            asked.set()
+            peer.say_nothing()
+
+    with Wire(serve) as wire, pytest.raises(Unreachable):
+        ask(Anthropic(api_key="k", base_url=wire.url), whole)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import json
 import os
 import select
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 import pytest
@@ -17,12 +20,14 @@ import pytest
 import dfbatch
 from dfbatch.backends.local import Local
 from dfbatch.errors import ModelMissing, OptionError, Unreachable
+from tests.backends.conftest import Blocks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from dfbatch.backends import Batch
     from dfbatch.backends.anthropic import Anthropic
+    from dfbatch.requests import Body
 
     Ask = Callable[[Anthropic, Callable[[Anthropic], Any]], Any]
 
@@ -84,6 +89,15 @@ class Other:
         if kill:
             self.process.kill()
         self.process.communicate(timeout=30)
+
+
+PARAMS = {"model": "claude-haiku-4-5", "max_tokens": 9, "messages": [{"role": "user", "content": "Say something."}]}
+
+
+@pytest.fixture
+def small_batch() -> Body:
+    """A chunk of one request."""
+    return cast("Body", Blocks(json.dumps({"requests": [{"custom_id": "a1", "params": PARAMS}]}).encode()))
 
 
 @pytest.fixture
@@ -182,6 +196,48 @@ def test_a_child_that_died_is_started_again(sample: Callable[[], Local], ask: As
     assert backend._child is not first
 
 
+def test_the_child_does_all_that_the_api_does(sample: Callable[[], Local], ask: Ask, small_batch: Body) -> None:
+    async def whole(backend: Anthropic) -> tuple[Any, ...]:
+        began = await backend.probe()
+        accepted = await backend.submit(small_batch, ())
+        listing = await backend.find(began or 0.0)
+        await collected(backend, accepted.batch.id)
+        await backend.delete(accepted.batch.id)
+        gone = await backend.find(0.0)
+        message = json.loads(await backend.ask(json.dumps(PARAMS).encode(), ()))
+        return began, accepted, listing, gone, message
+
+    backend = sample()
+    began, accepted, listing, gone, message = ask(backend, whole)
+
+    assert began
+    assert listing.now >= began
+    assert [(batch.id, batch.requests) for batch in listing.batches] == [(accepted.batch.id, 1)]
+    assert listing.batches[0].created >= began
+    assert gone.batches == []
+    assert (message["type"], message["role"]) == ("message", "assistant")
+    assert backend.mark == ""
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda backend: backend.probe(),
+        lambda backend: backend.find(0.0),
+        lambda backend: backend.poll(["a"]),
+        lambda backend: backend.delete("a"),
+        lambda backend: backend.ask(json.dumps(PARAMS).encode(), ()),
+    ],
+)
+def test_whatever_is_asked_first_the_child_is_started(
+    verb: Callable[[Anthropic], Any], sample: Callable[[], Local], ask: Ask
+) -> None:
+    backend = sample()
+    ask(backend, verb)
+
+    assert backend._child
+
+
 def test_all_that_a_child_keeps_is_private(sample: Callable[[], Local], ask: Ask, tmp_path: Path) -> None:
     ask(sample(), lambda backend: backend.probe())
 
@@ -238,6 +294,62 @@ def test_missing_packages_are_named(package: str, engine: Any, tmp_path: Path, m
         "nothing was sent\n"
         'Hint: pip install "dfbatch[local]"'
     )
+
+
+def test_missing_packages_are_named_before_missing_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+
+    backend = Local("smollm2", model_file=tmp_path / "none.gguf")
+    with pytest.raises(ModelMissing, match=r"^the local backend needs the package 'xllamacpp'"):
+        _ = backend.who
+    with pytest.raises(ModelMissing, match=r"^the local backend needs the package 'xllamacpp'"):
+        backend.ready(tmp_path)
+
+
+def test_a_child_that_ended_between_two_calls_is_started_again(tmp_path: Path, ask: Ask) -> None:
+    backend = Local("sample")
+    backend.ready(tmp_path)
+    ask(backend, lambda backend: backend.probe())
+    backend.base_url, child = "http://127.0.0.1:1", backend._child  # as if it had been there
+    assert child is not None
+    child.kill()
+    child.wait()
+
+    assert ask(backend, lambda backend: backend.poll(["msgbatch_none"])) == {"msgbatch_none": None}
+
+
+def test_a_child_that_does_not_answer_is_no_api_that_cannot_be_reached(tmp_path: Path, ask: Ask) -> None:
+    backend = Local("sample")
+    backend.ready(tmp_path)
+    ask(backend, lambda backend: backend.probe())
+    backend.base_url = "http://127.0.0.1:1"
+    with pytest.raises(Unreachable) as caught:
+        ask(backend, lambda backend: backend.poll(["msgbatch_none"]))
+    with pytest.raises(Unreachable, match=r"^the model on this machine does not answer: "):
+        ask(backend, lambda backend: anext(backend.results("msgbatch_none")))
+
+    assert str(caught.value) == (
+        "the model on this machine does not answer: ConnectError at http://127.0.0.1:1: All connection attempts"
+        " failed\n"
+        "nothing was accepted\n"
+        f"Hint: it is started again where it has ended; what it said is in {backend._folder / 'server.log'}"
+    )
+
+
+def test_what_fails_while_the_process_ends_is_not_worth_a_note(
+    tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child ends first: who still polls waits for the end, and writes nothing into the ledger."""
+    backend = Local("sample")
+    backend.ready(tmp_path)
+    ask(backend, lambda backend: backend.probe())
+    backend.base_url = "http://127.0.0.1:1"
+    leaving = threading.Event()
+    leaving.set()
+    monkeypatch.setattr("dfbatch.backends.local._leaving", leaving)
+
+    with pytest.raises(TimeoutError):
+        ask(backend, lambda backend: asyncio.wait_for(backend.poll(["msgbatch_none"]), 1))
 
 
 def test_a_child_that_cannot_start_is_quoted(tmp_path: Path, ask: Ask) -> None:

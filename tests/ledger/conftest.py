@@ -74,6 +74,7 @@ def chunk_record(run_id: str = "aaaa1111", ordinal: int = 0, **changes: Any) -> 
         "requests": 3,
         "bytes": 100,
         "max_tokens": 10,
+        "allowed": 10,
     }
     return ChunkRecord(**said | changes)
 

@@ -31,7 +31,7 @@ sys.stdin.readline()
 for at in range(40):
     run_id = f"{sys.argv[2]}{at:06}"
     assert ledger.begin(run_record(run_id, shared=run_id), [chunk_record(run_id, shared=run_id)], (), unless_changed=0)
-    ledger.move(f"{run_id}-0", "submitting", only_from=("planned",))
+    ledger.happen(f"{run_id}-0", "send")
 ledger.close()
 """
 DIE = """
@@ -121,20 +121,12 @@ def test_a_commit_that_fails_leaves_no_transaction_open(ledger: Ledger) -> None:
     assert len(ledger.runs()) == 1
 
 
-def test_a_chunk_moves_only_from_the_states_that_are_named(ledger: Ledger) -> None:
-    ledger.begin(run_record(), [chunk_record()], (), unless_changed=0)
-
-    assert ledger.move("aaaa1111-0", "submitting", only_from=("planned",))
-    assert not ledger.move("aaaa1111-0", "submitting", only_from=("planned",))
-    assert ledger.chunk("aaaa1111-0").state == "submitting"
-
-
 def test_one_of_many_threads_gets_to_send_a_chunk(ledger: Ledger) -> None:
     ledger.begin(run_record(), [chunk_record()], (), unless_changed=0)
     won: list[bool] = []
 
     def try_it() -> None:
-        won.append(ledger.move("aaaa1111-0", "submitting", only_from=("planned",)))
+        won.append(ledger.happen("aaaa1111-0", "send") == "post")
 
     threads = [threading.Thread(target=try_it) for _ in range(8)]
     for thread in threads:
@@ -147,7 +139,8 @@ def test_one_of_many_threads_gets_to_send_a_chunk(ledger: Ledger) -> None:
 
 def test_an_accepted_chunk_has_its_batch_and_its_state_at_once(ledger: Ledger) -> None:
     ledger.begin(run_record(), [chunk_record(error="an earlier try")], (), unless_changed=0)
-    ledger.accept(batch_record("aaaa1111-0"), "submitted")
+    ledger.happen("aaaa1111-0", "send")
+    ledger.happen("aaaa1111-0", "accepted", batch=batch_record("aaaa1111-0"))
     ledger.update_batch("aaaa1111-0", status="ended", ended_at="then")
 
     assert ledger.batch("aaaa1111-0") == batch_record("aaaa1111-0", status="ended", ended_at="then")

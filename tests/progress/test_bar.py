@@ -97,6 +97,7 @@ def test_unsent_chunks_are_said_in_full_where_there_is_room(halfway: Snapshot) -
 
     assert bar.postfix(unsent, wide=True) == "do not close: 1 of 4 chunks not sent · $0.41 as-if"
     assert bar.postfix(unsent, wide=False) == "do not close"
+    assert bar.postfix(replace(unsent, status="paused"), wide=False) == "paused"
 
 
 def _read(

@@ -18,14 +18,14 @@ VOID_FREE: Final = {"div", "p", "strong", "table", "thead", "tbody", "tr", "th",
 
 def test_one_line_says_all_that_matters_while_waiting(halfway: Snapshot) -> None:
     assert summary.line(halfway) == (
-        "dfbatch run 7f3a “topics of 2026”: waiting for 2 batches · 597/1,000 rows · 7 refused · 4 min · $0.41 as-if"
-        " · SmolLM2, not Claude · all sent: safe to close"
+        "dfbatch run 7f3a “topics of 2026”: waiting for 2 batches · 597/1,000 rows · 7 refused · 40 reused · 4 min"
+        " · $0.41 as-if · SmolLM2, not Claude · all sent: safe to close"
     )
 
 
 def test_one_line_leaves_the_safety_out_when_the_run_is_over(ended: Snapshot) -> None:
     assert summary.line(ended) == (
-        "dfbatch run 7f3a “topics of 2026”: done · 1,000/1,000 rows · 7 refused · 3 invalid · 3 h 05 min"
+        "dfbatch run 7f3a “topics of 2026”: done · 1,000/1,000 rows · 7 refused · 3 invalid · 40 reused · 3 h 05 min"
         " · $0.41 as-if · SmolLM2, not Claude"
     )
 
@@ -33,9 +33,9 @@ def test_one_line_leaves_the_safety_out_when_the_run_is_over(ended: Snapshot) ->
 def test_plain_text_has_outcomes_facts_and_the_way_back(ended: Snapshot) -> None:
     assert summary.text(ended).splitlines() == [
         "dfbatch run 7f3a “topics of 2026”: done after 3 h 05 min",
-        "  ✓ succeeded  990   99 %",
-        "  ⊘ refused      7  0.7 %",
-        "  ≠ invalid      3  0.3 %",
+        "  ✓ succeeded  990   99.0 %",
+        "  ⊘ refused      7    0.7 %",
+        "  ≠ invalid      3    0.3 %",
         "  rows:    1,000 (960 requests, 40 rows reused from the ledger)",
         "  model:   claude-haiku-4-5, answered by SmolLM2, not Claude",
         "  spent:   $0.41 as-if",
@@ -47,7 +47,7 @@ def test_plain_text_has_outcomes_facts_and_the_way_back(ended: Snapshot) -> None
 def test_html_reads_the_same_with_its_styles_taken_away(ended: Snapshot) -> None:
     assert _Reader.of(summary.html(ended)).cells == [
         *("outcome", "rows", "share", ""),
-        *("✓ succeeded", "990", "99 %", ""),
+        *("✓ succeeded", "990", "99.0 %", ""),
         *("⊘ refused", "7", "0.7 %", ""),
         *("≠ invalid", "3", "0.3 %", ""),
         *("rows", "1,000 (960 requests, 40 rows reused from the ledger)"),

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfbatch.progress import BatchMark, Snapshot, words
+from dfbatch.progress import BatchMark, Snapshot, log, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,12 +34,33 @@ def test_nothing_counted_yet_means_that_all_rows_are_pending() -> None:
 def test_only_all_rows_are_a_hundred_per_cent_and_only_none_are_zero(rows: int, data: st.DataObject) -> None:
     count = data.draw(st.integers(0, rows))
 
-    assert (words.share(count, rows) == "100 %") == (count == rows)
-    assert (words.share(count, rows) == "0 %") == (count == 0)
+    assert (words.share(count, rows) == "100.0 %") == (count == rows)
+    assert (words.share(count, rows) == "0.0 %") == (count == 0)
+
+
+@given(rows=st.integers(1, 10**9), data=st.data())
+def test_every_share_has_one_decimal(rows: int, data: st.DataObject) -> None:
+    assert re.fullmatch(r"<?\d{1,3}\.\d %", words.share(data.draw(st.integers(0, rows)), rows))
+
+
+def test_no_two_signs_of_life_read_alike() -> None:
+    seconds, read = 0.0, list[str]()
+    while seconds < 86_400:
+        read.append(words.duration(seconds))
+        seconds += min(log.QUIETEST, max(log.QUIET, seconds / 20))
+
+    assert [one for one, two in pairwise(read) if one == two] == []
+    assert read[:5] == ["0 s", "30 s", "1 min", "1.5 min", "2 min"]
+
+
+def test_a_ticking_time_has_whole_minutes() -> None:
+    assert [words.ticking(seconds) for seconds in (59, 90, 3599, 3661)] == [
+        *("59 s", "1 min 30 s", "59 min 59 s", "1 h 01 min 01 s"),
+    ]
 
 
 def test_a_share_of_no_rows_is_nothing() -> None:
-    assert words.share(0, 0) == "0 %"
+    assert words.share(0, 0) == "0.0 %"
 
 
 @pytest.mark.parametrize("colour", words.COLOURS.values())
@@ -71,6 +94,7 @@ def test_the_way_back_is_one_call_and_says_when_chunks_stay_unsent(halfway: Snap
 
     assert words.detach(halfway, key="Stop button") == sent
     assert words.detach(replace(halfway, batches=_marks(["planned"])), key="Stop button") == unsent
+    assert "batches go on while this process lives, come" in words.detach(replace(halfway, tied=True), key="Ctrl-C")
 
 
 @given(text=st.text())

@@ -10,7 +10,8 @@ import pytest
 
 from dfbatch.errors import PromptError, UnknownColumn
 from dfbatch.prompts.callables import Function
-from dfbatch.prompts.templates import Names, Places
+from dfbatch.prompts.naming import Names
+from dfbatch.prompts.templates import Places
 
 BLOCK: dict[str, list[Any]] = {"text": ["a", "b"], "n": [1, None], "tags": [["x"], ["y"]], "old": ["p", "q"]}
 NAMES = Names(tuple(BLOCK), replaced=frozenset({"old"}))

@@ -9,7 +9,8 @@ import pytest
 
 from dfbatch.errors import PromptError, UnknownColumn
 from dfbatch.prompts.contents import Messages, checked, is_blank
-from dfbatch.prompts.templates import Names, Places
+from dfbatch.prompts.naming import Names
+from dfbatch.prompts.templates import Places
 
 NAMES = Names(("text", "label"))
 IMAGE = {"type": "image", "source": {"type": "url", "url": "https://example.org/{text}.png"}}

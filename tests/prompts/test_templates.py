@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dfbatch.errors import PromptError, UnknownColumn
-from dfbatch.prompts.templates import Names, Places, clean, near_miss, parse
+from dfbatch.prompts.naming import Names, near_miss
+from dfbatch.prompts.templates import Places, clean, parse
 
 COLUMNS = ("text", "price", "Review text")
 

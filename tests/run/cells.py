@@ -1,30 +1,36 @@
 """Cells in processes of their own, quickly: one process loads everything once and forks for each cell.
 
 As a script it reads lists of cells as JSON, a line each, and tells of each when it begins and how it ended. `Cells` is
-the side of the test. A cell may die by SIGKILL at its n-th step: a file opened to write, renamed or removed, a folder
-made, a connection begun, a row written, a transaction begun or committed.
+the side of the test. A cell may die by SIGKILL on its way (`deaths.py`), and may have a clock that moves its server's.
 """
 
 from __future__ import annotations
 
-import itertools
+import asyncio
+import contextlib
+import gc
+import http.client
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
+import time
 import traceback
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from .deaths import Death, watch
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    import pandas as pd
 
 AT_ONCE = 3
-WRITES = ("INSERT", "UPDATE", "DELETE", "BEGIN", "COMMIT")
-EVENTS = ("os.rename", "os.remove", "os.mkdir", "socket.connect")
+TICK = 0.01  # seconds that a pause really takes, at most
+LEAP = 60.0  # seconds: shorter pauses move the clocks by their length; a longer one is for something to happen …
+STEP = 1.0  # … and moves them by this
+LONGEST = 100  # seconds after which a cell that does not end is killed by SIGALRM
 
 
 class Cells:
@@ -108,14 +114,18 @@ def tell(line: dict[str, Any]) -> None:
 
 def live(cell: dict[str, Any], out: Path) -> None:
     """One cell, in the forked process; never returns."""
-    steps = itertools.count(1)
+    death = Death(cell["home"], cell.get("die_at"), cell.get("die"), cell.get("time", 1), cell.get("graves"))
+    signal.alarm(LONGEST)
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(2, 1)
         os.environ["DFBATCH_HOME"] = cell["home"]
-        watch(cell["home"], steps, cell.get("die_at"))
-        told = {"steps": 0, **ask(cell)}
-        told["steps"] = next(steps) - 1
+        os.environ["ANTHROPIC_API_KEY"] = "sk-ant-secret-of-this-test"
+        clock = hasten(cell["clock"]) if cell.get("clock") else None
+        watch(death)
+        told = ask(cell) | {"steps": next(death.steps) - 1, "reached": death.reached}
+        if clock is not None:
+            told["moved"] = clock.moved
         out.with_suffix(".part").write_text(json.dumps(told))
         out.with_suffix(".part").replace(out)
         leave(cell)
@@ -132,31 +142,38 @@ def leave(cell: dict[str, Any]) -> None:
         threading._shutdown()  # type: ignore[attr-defined]  # what the interpreter does first when it ends
 
 
-def watch(home: str, steps: Iterable[int], die_at: int | None) -> None:
-    """Count steps, and die at one of them."""
-    counted = iter(steps)
+class Hasty:
+    """A clock whose pauses take a moment, and move it and the server's as far as they were meant to take."""
 
-    def step(*_: object) -> None:
-        if next(counted) == die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def __init__(self, control: str) -> None:
+        self.moved = 0.0
+        host, self._path = control.removeprefix("http://").split("/", 1)
+        self._server = http.client.HTTPConnection(host)
+        self._server.connect()  # now, so that it is no step
 
-    def traced(statement: str) -> None:
-        if statement.startswith(WRITES):
-            step()
+    def now(self) -> float:
+        return time.time() + self.moved
 
-    def heard(event: str, args: Sequence[Any]) -> None:
-        if (
-            event == "open" and str(args[0]).startswith(home) and args[2] & (os.O_WRONLY | os.O_RDWR)
-        ) or event in EVENTS:
-            step()
+    async def pause(self, seconds: float, unless: asyncio.Event) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(unless.wait(), min(seconds, TICK))
+            seconds = 0.0
+        unless.clear()
+        if seconds:
+            self._advance(seconds if seconds < LEAP else STEP)
 
-    def connected(*args: Any, **settings: Any) -> sqlite3.Connection:
-        link: sqlite3.Connection = connect(*args, **settings)
-        link.set_trace_callback(traced)
-        return link
+    def _advance(self, seconds: float) -> None:
+        self.moved += seconds
+        self._server.request("POST", f"/{self._path}", json.dumps({"advance_seconds": seconds}))
+        assert self._server.getresponse().read()
 
-    sys.addaudithook(heard)
-    connect, sqlite3.connect = sqlite3.connect, connected  # type: ignore[assignment]
+
+def hasten(control: str) -> Hasty:
+    """Let this process go by a clock that moves the server's too, by posts to its control."""
+    import dfbatch.run.clock
+
+    clock = dfbatch.run.clock.wall = Hasty(control)
+    return clock
 
 
 def ask(cell: dict[str, Any]) -> dict[str, Any]:
@@ -166,39 +183,53 @@ def ask(cell: dict[str, Any]) -> dict[str, Any]:
     import dfbatch
     from dfbatch.errors import DfbatchError
 
-    backend = dfbatch.Anthropic(api_key="sk-ant-secret-of-this-test", base_url=cell["url"])
+    backend = dfbatch.Anthropic(base_url=cell["url"])
     frame = pd.DataFrame({"text": cell["texts"]})
-    os.environ["ANTHROPIC_API_KEY"] = "sk-ant-secret-of-this-test"
+    more = {"chunk_size": cell["chunk_size"]} if cell.get("chunk_size") else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dfbatch.RowsFailedWarning)
         try:
             if cell.get("open"):
-                run = dfbatch.open(cell["open"])
+                run = dfbatch.open(cell["open"]) if cell["open"] != "last" else dfbatch.last_run()
+                run._progress = False
+                if cell.get("resume"):
+                    run.resume()
                 answers = run.answers()["answer"].tolist()
-                return {"answers": answers, "joined": run.join(frame)["answer"].tolist(), "run": run.id}
-            more = {"chunk_size": cell["chunk_size"]} if cell.get("chunk_size") else {}
+                out = run.join(frame)
+                return {"answers": answers, "joined": out["answer"].tolist(), "run": run.id, "frame": whole(out)}
             if cell.get("until"):
                 run = frame.claude.submit("{text}", backend=backend, progress=False, **more)
                 return {"run": run.id, "status": run.status}
             out = frame.claude.batch("{text}", backend=backend, progress=False, **more)
-            return {"answers": [None if pd.isna(cell) else cell for cell in out["answer"]]}
+            return {"answers": [None if pd.isna(cell) else cell for cell in out["answer"]], "frame": whole(out)}
         except (DfbatchError, dfbatch.Detached) as error:
             notes = getattr(error, "__notes__", [])
             return {"error": type(error).__name__, "text": "\n".join([str(error), *notes])}
 
 
+def whole(frame: pd.DataFrame) -> dict[str, Any]:
+    """All of a frame: index, columns in order, their types and cells."""
+    cells = frame.astype(object).where(frame.notna(), None)
+    return {"dtypes": [f"{name}: {kind}" for name, kind in frame.dtypes.items()], **cells.to_dict(orient="split")}
+
+
 def preload() -> None:
-    """Everything a cell imports."""
+    """Everything a cell imports, on its way too."""
     import asyncio  # noqa: F401
     import concurrent.futures.thread  # noqa: F401
 
-    import httpx
-    import pandas as pd  # noqa: F401
+    import anyio._backends._asyncio
+    import httpcore  # noqa: F401
+    import pandas as pd
 
-    import dfbatch.run
-    from dfbatch import schemas  # noqa: F401
+    import dfbatch.frames.pandas
+    import dfbatch.run.shelf
+    from dfbatch import options, schemas  # noqa: F401
 
-    del httpx, dfbatch
+    pd.DataFrame({"text": ["a"]}).to_dict(orient="split")
+    del anyio, dfbatch
+    gc.collect()
+    gc.freeze()  # what all cells share is looked at no more
 
 
 if __name__ == "__main__":

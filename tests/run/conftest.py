@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +64,9 @@ def local(emulator: Server) -> dfbatch.Anthropic:
 
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clock on the wall, with pauses a tenth as long."""
-    pause = WallClock.pause
+    """The clock on the wall, ten times as fast: pauses are a tenth as long."""
+    pause, began = WallClock.pause, time.time()
+    monkeypatch.setattr(WallClock, "now", lambda _: began + (time.time() - began) / PACE)
     monkeypatch.setattr(WallClock, "pause", lambda clock, seconds, unless: pause(clock, PACE * seconds, unless))
 
 

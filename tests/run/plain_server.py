@@ -1,7 +1,8 @@
 """A second server of the Message Batches API, written from the facts sheet alone: the independent witness of bills.
 
 Plain `http.server`, a thread a connection. It shares no line with dfbatch or its emulator. Tests stop it at gates: a
-request that comes to a closed gate waits there, and whoever tests is told that it has arrived.
+request that comes to a closed gate waits there, and whoever tests is told that it has arrived. Its clock is the wall's,
+plus what `POST /clock` adds.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import json
 import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import parse_qs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +86,9 @@ class PlainServer:
         self.requests: dict[str, list[dict[str, Any]]] = {}
         self.billed: Counter[str] = Counter()
         self.keys: set[str] = set()
+        self.ahead = timedelta(0)  # of the clock on the wall
+        self.takes = timedelta(0)  # how long a batch made now will be under way
+        self._due: dict[str, datetime] = {}
         self._guard = threading.Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
@@ -91,6 +97,11 @@ class PlainServer:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    @property
+    def control(self) -> str:
+        """Where its clock is moved."""
+        return f"{self.url}/clock"
 
     @property
     def asked(self) -> Counter[str]:
@@ -110,11 +121,19 @@ class PlainServer:
 
     # what the routes do
 
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def advance(self, seconds: float) -> dict[str, Any]:
+        with self._guard:
+            self.ahead += timedelta(seconds=seconds)
+        return {"now": _rfc3339(self.now())}
+
     def create(self, body: dict[str, Any]) -> dict[str, Any]:
-        now = datetime.now(UTC)
+        now = self.now()
         with self._guard:
             name = f"msgbatch_01{len(self.batches):022d}"
-            self.requests[name] = body["requests"]
+            self.requests[name], self._due[name] = body["requests"], now + self.takes
             self.batches[name] = {
                 "id": name,
                 "type": "message_batch",
@@ -134,10 +153,11 @@ class PlainServer:
         """A batch, ended if its time has come: then its succeeded requests are billed, once."""
         with self._guard:
             batch = self.batches[name]
-            if batch["ended_at"] is None and (self.ending.is_set() or batch["cancel_initiated_at"]):
+            over = self.ending.is_set() and self.now() >= self._due[name]
+            if batch["ended_at"] is None and (over or batch["cancel_initiated_at"]):
                 batch |= {
                     "processing_status": "ended",
-                    "ended_at": _rfc3339(datetime.now(UTC)),
+                    "ended_at": _rfc3339(self.now()),
                     "results_url": f"{self.url}{ROUTE}/{name}/results",
                 }
                 if not batch["cancel_initiated_at"]:
@@ -160,14 +180,16 @@ class PlainServer:
         with self._guard:
             batch = self.batches[name]
             if batch["ended_at"] is None:
-                batch |= {"processing_status": "canceling", "cancel_initiated_at": _rfc3339(datetime.now(UTC))}
+                batch |= {"processing_status": "canceling", "cancel_initiated_at": _rfc3339(self.now())}
             return dict(batch)
 
-    def page(self, limit: int) -> dict[str, Any]:
-        names = [*reversed(self.batches)][:limit]
+    def page(self, limit: int, after: str = "") -> dict[str, Any]:
+        known = [*reversed(self.batches)]
+        known = known[known.index(after) + 1 :] if after else known
+        names = known[:limit]
         data = [self.look(name) for name in names]
         first, last = (names[0], names[-1]) if names else (None, None)
-        return {"data": data, "has_more": len(self.batches) > limit, "first_id": first, "last_id": last}
+        return {"data": data, "has_more": len(known) > limit, "first_id": first, "last_id": last}
 
 
 def _rfc3339(moment: datetime) -> str:
@@ -177,6 +199,7 @@ def _rfc3339(moment: datetime) -> str:
 def _handler(server: PlainServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - one class, routes in a row
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # heads and bodies are written apart: else each reply takes 40 ms
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as the base class names it
             """Say nothing."""
@@ -187,13 +210,17 @@ def _handler(server: PlainServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901
             except (ConnectionError, BrokenPipeError):  # the client was killed: that is what is tested
                 return
 
+        def date_time_string(self, timestamp: float | None = None) -> str:  # noqa: ARG002 - as the base class calls it
+            return format_datetime(server.now(), usegmt=True)
+
         def do_GET(self) -> None:
             server.keys.add(self.headers.get("x-api-key", ""))
             path, _, query = self.path.partition("?")
             parts = path.strip("/").split("/")
             if path == ROUTE:
                 server.gates["list"].pass_through()
-                self._json(server.page(int(query.partition("limit=")[2] or 20)))
+                asked = parse_qs(query)
+                self._json(server.page(int(asked.get("limit", ["20"])[0]), asked.get("after_id", [""])[0]))
             elif path.startswith(ROUTE) and parts[3] not in server.batches:
                 self._error(404, "not_found_error")
             elif path.startswith(ROUTE) and len(parts) == 4:
@@ -206,8 +233,13 @@ def _handler(server: PlainServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901
                 self._error(404, "not_found_error")
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            if self.path == ROUTE:
+            length = int(self.headers.get("content-length", 0))
+            body = self.rfile.read(length)
+            if len(body) < length:  # the client was killed on its way: nothing is accepted
+                self.close_connection = True
+            elif self.path == "/clock":
+                self._json(server.advance(json.loads(body)["advance_seconds"]))
+            elif self.path == ROUTE:
                 server.gates["create"].pass_through()
                 batch = server.create(json.loads(body))
                 server.gates["reply"].pass_through()

@@ -88,7 +88,7 @@ def test_submit_returns_at_the_first_accepted_chunk_and_says_what_was_begun(
 
     assert re.fullmatch(
         rf"run {run.id}: 5 rows, 3 requests to send · \$0\.\d+ to \$0\.\d+ \(forecast from bytes\)"
-        rf" · dfbatch\.open\('{run.id}'\)\.result\(\)\n",
+        rf" · dfbatch\.open\('{run.id}'\)\.answers\(\)\n",
         said,
     )
     assert (run.done, run.counts) == (False, {"pending": 4, "skipped": 1})
@@ -262,7 +262,7 @@ def test_what_was_canceled_is_asked_again_by_a_later_run(submit: Any, plain: Pla
 
 def test_retry_asks_what_failed_and_nothing_else(submit: Any, plain: PlainServer) -> None:
     plain.result = lambda params: ERROR if params["messages"][0]["content"] != "b" else succeeded("first")
-    run = submit()
+    run = submit(retries=0)
     with pytest.warns(RowsFailedWarning, match=f"4 of 5 rows|3 of 5 rows of run {run.id} have no answer: 3 errored"):
         run.result()
     failed = run.failures()
@@ -279,7 +279,7 @@ def test_retry_asks_what_failed_and_nothing_else(submit: Any, plain: PlainServer
 def test_retry_of_some_outcomes_only(submit: Any, plain: PlainServer) -> None:
     kinds = {"a": ERROR, "b": succeeded("no", stop_reason="refusal"), "c": succeeded("cut", stop_reason="max_tokens")}
     plain.result = lambda params: kinds[params["messages"][0]["content"]]
-    run = submit().wait()
+    run = submit(retries=0).wait()
     plain.result = always(succeeded("good"))
     run.retry("refused").wait()
 
@@ -432,20 +432,9 @@ def test_failures_show_the_most_frequent_cause_first(submit: Any, plain: PlainSe
 
     assert failed["row"].to_list() == [1, 3, 4, 0, 2]
     assert failed["status"].to_list() == ["errored", "errored", "invalid", "refused", "skipped"]
-    assert failed["answer"].to_list() == ["overloaded_error: Overloaded"] * 2 + ["neither", "no", None]
+    assert failed["error"].to_list()[:2] == ["overloaded_error: Overloaded"] * 2
+    assert failed["answer"].to_list() == [None, None, "neither", "no", None]  # an error is not an answer
     assert failed["prompt"].to_list() == ["b", "c", "d", "a", None]
-
-
-def test_show_tells_one_row_in_full(submit: Any, plain: PlainServer) -> None:
-    run = submit().wait()
-
-    assert repr(run.show(0)) == (
-        "row 0: succeeded\nmodel: claude-haiku-4-5\nasked: (kept until it succeeded)\n"
-        "answer: answer to a\nanswer: 'answer to a'"
-    )
-    assert run.show(3).error == "null in column 'text'"
-    with pytest.raises(IndexError, match=r"row 5: run .* has rows 0 to 4"):
-        run.show(5)
 
 
 class Label(BaseModel):

@@ -78,8 +78,9 @@ def test_one_cell_edited_by_hand_is_a_clash(new: Any, again: Any) -> None:
 
     assert str(caught.value) == (
         "columns in the way: 'topic'\n"
-        "dfbatch did not write them for these rows, or they were changed since\n"
-        "Hint: name the answer with into=, or pass overwrite=True to replace them"
+        f"'topic', row 2: 'mine' was edited by hand, or came from elsewhere: run {dfbatch.last_run().id} answered this"
+        " row otherwise\n"
+        "Hint: name the answer with into=, or pass overwrite=True to replace them; a cell set to None is filled"
     )
     assert list(again(edited, overwrite=True)["topic"])[2] == "answer to a"
 
@@ -168,16 +169,34 @@ def test_rows_that_are_new_or_were_changed_are_missing_and_said(new: Any, again:
     with pytest.warns(UserWarning, match=re.escape("2 of 3 rows are not in run")) as caught:
         out = dfbatch.last_run().join(new({"text": ["a", "A", "new"]}))
 
-    assert "(known by the content of 'text'): new, or changed since they were sent" in str(caught[0].message)
+    assert str(caught[0].message) == (
+        f"2 of 3 rows are not in run {dfbatch.last_run().id} (known by the content of 'text'): new, or changed since"
+        " they were sent; their columns are missing: rows 1, 2"
+    )
     assert [cell if isinstance(cell, str) else None for cell in list(out["topic"])] == ["answer to a", None, None]
+
+
+def test_of_many_rows_that_changed_the_first_five_are_named(new: Any, again: Any) -> None:
+    again(new({"text": TEXTS}))
+    with pytest.warns(UserWarning, match="rows 0, 1, 2, 3, 4, …$"):
+        dfbatch.last_run().join(new({"text": [f"new {number}" for number in range(6)]}))
+    with pytest.warns(UserWarning, match="are missing: row 1$"):
+        dfbatch.last_run().join(new({"text": ["a", "new"]}))
 
 
 def test_with_a_key_rows_are_known_by_it(new: Any, claude: dfbatch.Anthropic) -> None:
     frame = new({"text": TEXTS, "id": [10, 11, 12, 13, 14]})
     run = frame.claude.submit("{text}", key="id", backend=claude, progress=False).wait()
-    edited = new({"id": [14, 10], "text": ["edited", "since"]})
+    edited = new({"id": [14, 10, 11], "text": ["edited", "a", "since"]})
+    with pytest.warns(UserWarning, match="rows were changed") as caught:
+        out = run.join(edited)
 
-    assert list(run.join(edited)["answer"]) == ["answer to d", "answer to a"]
+    assert str(caught[0].message) == (
+        f"2 of 3 rows were changed since run {run.id} sent them, in 'text'; they have the answer to what was sent:"
+        " rows 0, 2"
+    )
+    assert list(out["answer"]) == ["answer to d", "answer to a", "answer to b"]
+    assert list(run.join(new({"id": [14, 10]}))["answer"]) == ["answer to d", "answer to a"]
     assert list(run.answers()["id"]) == [10, 11, 12, 13, 14]
     with pytest.raises(UnknownColumn, match="the frame has no column 'id', by which rows of run"):
         run.join(new({"text": ["a"]}))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
@@ -13,8 +11,9 @@ import pytest
 import dfbatch
 from dfbatch import run as run_layer
 from dfbatch.emulator import Server
-from dfbatch.errors import ApiError, BatchLost, InDoubt, Unauthorized
+from dfbatch.errors import ApiError, BatchLost, Unauthorized
 
+from .clocks import MovingClock
 from .plain_server import PlainServer, always, succeeded
 
 Polars: Any = pl.DataFrame  # its `claude` is unknown to type checkers
@@ -24,21 +23,6 @@ ANSWERS = [f"answer to {text}" for text in TEXTS]
 KEY = "sk-ant-secret-of-this-test"
 
 pytestmark = pytest.mark.filterwarnings("ignore::dfbatch.errors.RowsFailedWarning")
-
-
-class MovingClock:
-    """Time moves by what is paused, and no faster."""
-
-    def __init__(self) -> None:
-        self.moved = 0.0
-
-    def now(self) -> float:
-        return time.time() + self.moved
-
-    async def pause(self, seconds: float, unless: asyncio.Event) -> None:
-        self.moved += seconds
-        await asyncio.sleep(0)
-        unless.clear()
 
 
 def label(backend: dfbatch.Anthropic, **more: Any) -> Any:
@@ -55,18 +39,12 @@ def begun(plain: PlainServer, claude: dfbatch.Anthropic) -> Any:
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
-def test_a_lost_reply_is_in_doubt_and_never_sent_again(emulator: Server, local: dfbatch.Anthropic, how: str) -> None:
-    emulator.house.faults.arm([f"lost_reply@create:how={how}"])
-    for _ in range(2):
-        with pytest.raises(InDoubt, match="2 requests were sent, and no answer told whether the API accepted them"):
-            label(local)
-    emulator.wait_idle()
+def test_a_lost_reply_costs_nothing_twice_and_no_answer(emulator: Server, local: dfbatch.Anthropic, how: str) -> None:
+    emulator.house.faults.arm([f"lost_reply@create:how={how},times=1"])
 
+    assert label(local) == label(local) == ANSWERS
     usage = emulator.usage()
     assert (usage["batches_created"], set(usage["billed_by_digest"].values())) == (1, {1})
-    assert dfbatch.last_run().status == "paused"
-    with pytest.raises(InDoubt):
-        dfbatch.open(dfbatch.last_run().id).wait()
 
 
 @pytest.mark.parametrize(
@@ -104,6 +82,30 @@ def test_what_does_not_pass_stops_the_run_and_the_cell_again_goes_on(fault: str,
         assert set(server.usage()["billed_by_digest"].values()) == {1}
 
 
+def test_a_revoked_key_pauses_the_run_and_another_key_of_the_workspace_goes_on(monkeypatch: Any) -> None:
+    engine = always("done")
+    with Server(engine=engine, law="fixed:60", keys={KEY: "team", "sk-ant-new": "team"}) as server:
+        backend = dfbatch.Anthropic(api_key=KEY, base_url=server.url)
+        run = Polars({"text": TEXTS}).claude.submit("{text}", backend=backend, progress=False)
+        server.house.faults.arm(["401@retrieve"])
+        with pytest.raises(Unauthorized, match="mistyped or revoked") as caught:
+            run.wait()
+
+        assert run.status == "paused"
+        assert caught.value.__notes__ == [
+            f"run {run.id}: what is answered is kept; dfbatch.open({run.id!r}).resume() goes on"
+        ]
+
+        server.house.faults.arm([], replace=True)
+        server.advance(60)
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-new")
+        run_layer.close_ledgers()
+
+        assert dfbatch.open(run.id).resume().wait().counts == {"succeeded": 3}
+        assert set(server.usage()["billed_by_digest"].values()) == {1}
+
+
 def test_a_batch_that_is_gone_is_lost_after_minutes_and_can_be_asked_again(
     plain: PlainServer, claude: dfbatch.Anthropic
 ) -> None:
@@ -115,9 +117,10 @@ def test_a_batch_that_is_gone_is_lost_after_minutes_and_can_be_asked_again(
         run.wait()
 
     assert str(caught.value) == (
-        f"batch {name} is not there any more: deleted, or of another workspace than this key:"
-        f" 2 requests of run {run.id} have no answer\nall other answers are kept\n"
-        f"Hint: dfbatch.open({run.id!r}).retry(which='missing') asks those again, and pays for them again"
+        f"batch {name} is not there any more: it was deleted at the server: 2 requests of run {run.id} have no answer\n"
+        "all other answers are kept\n"
+        f"Hint: dfbatch.open({run.id!r}).retry(which='missing') asks those again, and pays for them again;"
+        " .resume() looks for the batch once more; .resume(lost='missing') lets them go"
     )
     assert run._work.clock.moved >= 300
     assert run.counts == {"missing": 3}
@@ -147,20 +150,19 @@ def test_archived_results_are_lost(plain: PlainServer, claude: dfbatch.Anthropic
         run.wait()
 
 
-def test_requests_that_expire_are_asked_again_by_a_later_run() -> None:
+@pytest.mark.parametrize(("retries", "batches"), [(0, 1), (1, 2), (2, 3)])
+def test_requests_that_expire_are_asked_again_a_few_times(retries: int, batches: int) -> None:
     with Server(engine=always("late"), law="fixed:1e6") as server:
         backend = dfbatch.Anthropic(api_key=KEY, base_url=server.url)
-        run = Polars({"text": TEXTS}).claude.submit("{text}", backend=backend, progress=False)
-        server.advance(86_401)
+        run = Polars({"text": TEXTS}).claude.submit("{text}", backend=backend, progress=False, retries=retries)
+        run._work.clock = MovingClock(server, stride=20)
         run.wait()
 
         assert run.counts == {"expired": 3}
         assert run.answers()["error"].to_list() == ["expired before it was processed"] * 3
-        assert server.usage()["billed_by_digest"] == {}
-        again = Polars({"text": TEXTS}).claude.submit("{text}", backend=backend, progress=False)
-        server.advance(86_401)
-        assert len(again.wait()._ledger.chunks(again.id)) == 1
-        assert server.usage()["requests_accepted"] == 4
+        usage = server.usage()
+        assert (usage["billed_by_digest"], usage["batches_created"]) == ({}, batches)
+        assert len(run._ledger.chunks(run.id)) == batches
 
 
 def test_canceling_keeps_and_bills_what_was_answered() -> None:

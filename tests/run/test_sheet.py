@@ -45,7 +45,16 @@ def requests_of(size: int, step: int = 3) -> np.ndarray[Any, Any]:
 REQUESTS = requests_of(SIZE)
 IDS = [name.decode() for name in custom_ids(NONCE, REQUESTS)]
 CHUNK = ChunkRecord(
-    id="c", run="r", ordinal=0, state="ended", shared="s", nonce=NONCE, requests=SIZE, bytes=0, max_tokens=9
+    id="c",
+    run="r",
+    ordinal=0,
+    state="ended",
+    shared="s",
+    nonce=NONCE,
+    requests=SIZE,
+    bytes=0,
+    max_tokens=9,
+    allowed=9,
 )
 
 

@@ -1,0 +1,93 @@
+"""What users do to a run by hand: ask again, go on, decide about chunks in doubt, forget. The verbs are `Run`'s."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any, Final
+
+from dfbatch.errors import OptionError
+from dfbatch.ledger.states import COLLECTED, ENDED, FORGONE, IN_DOUBT, LOST, POSTED
+from dfbatch.run import thread
+from dfbatch.run.again import ask, changed_terms, chosen, give_up
+from dfbatch.run.now import MOST
+from dfbatch.run.spools import remove
+from dfbatch.run.using import in_use
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dfbatch.run.loop import Work
+
+ROUTES: Final = {"batch": "hand", "now": "now"}  # via → kind of chunk
+
+
+def ask_by_hand(work: Work, which: str | Sequence[str] | None, via: str, *, max_tokens: Any, model: str | None) -> None:
+    """Plan the requests with these outcomes once more."""
+    if via not in ROUTES:
+        raise OptionError(f"via={via!r}", hint='via="batch" (half the price) or via="now" (at once)')
+    if max_tokens is not None and (isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1):
+        raise OptionError(f"max_tokens={max_tokens!r}: a whole number of at least 1 is needed", hint="max_tokens=4096")
+    wanted = chosen(work.sheet, which)
+    if via == "now" and len(wanted) > MOST:
+        raise OptionError(
+            f"{len(wanted):,} requests are too many for via='now', which takes {MOST}",
+            "nothing was sent",
+            hint='via="batch" asks them at half the price',
+        )
+    _give_up(work)
+    work.ledger.want_cancel(work.record.id, wanted=False)
+    terms = changed_terms(work.record, ROUTES[via], max_tokens=max_tokens, model=model)
+    work.sheet.asked_again(ask(work.ledger, work.record, work.sheet, wanted, terms=terms, reuse=False))
+
+
+def before_resuming(work: Work, lost: str | None) -> None:
+    """What `resume` decides before the run goes on."""
+    if lost not in (None, "missing"):
+        raise OptionError(f"lost={lost!r}", hint="lost='missing'")
+    if lost:
+        _give_up(work)
+    work.ledger.want_cancel(work.record.id, wanted=False)
+    work.canceling = False
+
+
+def _give_up(work: Work) -> None:
+    """Batches that are gone stay gone: their rows are missing."""
+    for chunk in work.own(LOST):
+        work.ledger.happen(chunk.id, "give up", error=chunk.error)
+    for chunk in work.own(FORGONE):
+        work.sheet.absent(work.ledger.chunk_file(chunk.id, "map.npy"), "missing", chunk.error)
+
+
+def resolve(work: Work, *, pay_twice: bool) -> None:
+    """Give up chunks in doubt, so that their requests are asked again: the user's decision, and nobody else's."""
+    if not pay_twice:
+        raise OptionError(
+            "resolve() asks again what may have been accepted already",
+            hint=f"dfbatch.open({work.record.id!r}).wait() finds out for free; resolve(pay_twice=True) does not wait",
+        )
+    for chunk in work.chunks(*POSTED):
+        if chunk.id not in work.posting and work.ledger.lock(chunk.run).is_free():
+            work.ledger.happen(chunk.id, "process died")
+    work.ledger.want_cancel(work.record.id, wanted=False)
+    work.canceling = False
+    why = "given up by resolve(pay_twice=True): it may be billed too"
+    for chunk in work.chunks(*IN_DOUBT):
+        give_up(work.ledger, work.record, chunk, "pay twice", error=why, asks=True)
+    work.restart = True
+
+
+def forget(work: Work, *, at_server: bool) -> None:
+    """Remove all files and records of a run that nothing else draws on; its batches at the server if asked."""
+    ledger, run_id = work.ledger, work.record.id
+    batches = [ledger.batch(chunk.id) for chunk in work.own(ENDED, COLLECTED)] if at_server else []
+    if batches:
+        work.backend.ready(ledger.folder)
+        thread.start(_delete(work, [batch.id for batch in batches if batch is not None])).result()
+    remove(ledger, ledger.forget(run_id))
+    shutil.rmtree(ledger.run_file(run_id, "rows.npy").parent, ignore_errors=True)
+
+
+async def _delete(work: Work, batch_ids: Sequence[str]) -> None:
+    async with in_use(work.backend):
+        for batch_id in batch_ids:
+            await work.backend.delete(batch_id)

@@ -1,0 +1,176 @@
+"""A run's answers as users see them: laid onto a frame, one line a row or sample, as objects, one row in full.
+
+How outcomes become columns is in `layout.py`, rows without an answer are in `failures.py`; waiting is `handle.py`'s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from dfbatch.columns import Column, cell
+from dfbatch.errors import DfbatchError
+from dfbatch.frames import adapter as adapter_of
+from dfbatch.frames.cells import Table
+from dfbatch.kinds import Kind
+from dfbatch.results import OUTCOMES, SUCCEEDED
+from dfbatch.run import failures, layout, votes, written
+from dfbatch.run.join import matched
+from dfbatch.run.report import Row, answer_text, asked, content_text, keys
+from dfbatch.run.rows import contents
+
+if TYPE_CHECKING:
+    from dfbatch.frames import Adapter
+    from dfbatch.ledger import Ledger
+    from dfbatch.ledger.records import RunRecord
+    from dfbatch.prompts import Prompt
+    from dfbatch.run.sheet import Sheet
+    from dfbatch.schemas import Schema
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+NOT_SENT: Final = "not sent"
+NOT_KEPT: Final = "not kept once it was answered; shown where the frame is at hand"
+MADE_AGAIN: Final = "made again from the frame"
+CHANGED: Final = "not kept once it was answered, and this row of the frame was changed since"
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What is known of a run's rows so far."""
+
+    ledger: Ledger
+    record: RunRecord
+    sheet: Sheet
+    rows: Array  # ROW
+
+    @property
+    def take(self) -> Array:
+        """For each row, the request of its first sample; -1 where it asked nothing."""
+        take: Array = self.rows["request"].astype(np.int64)
+        return take
+
+    @property
+    def standing(self) -> Array:
+        """For each row, a request with its outcome."""
+        return votes.standing(self.sheet, self.record.spec.samples, self.take)
+
+    def outcomes(self) -> Array:
+        """The outcome of each row, as a code of OUTCOMES."""
+        return self.sheet.outcomes(self.standing)
+
+    def errors(self) -> Column:
+        """Why each row without an answer has none."""
+        column = self.sheet.added("error", self.standing)
+        reasons = self.record.spec.reasons
+        for row in np.flatnonzero(self.rows["why"]).tolist():
+            column.values[row], column.valid[row] = reasons[self.rows["why"][row]], True
+        return Column("error", column.kind, column.values, column.valid)
+
+    def columns(self) -> list[Column]:
+        """The columns for the frame as submitted; noted, so that the cell can be run again."""
+        columns = layout.laid_out(self.sheet, self.record.spec, self.take)
+        written.note(self.ledger, self.record, columns)
+        return columns
+
+    def joined(self, adapter: Adapter, df: Any, names: list[str], *, overwrite: bool) -> tuple[list[Column], list[str]]:
+        """The columns for any frame, and which of its own make room."""
+        count, spec = len(self.record.spec.columns), self.record.spec
+        makes_room = written.replaced(
+            adapter, df, names[:count], names[count:], self.ledger, overwrite=overwrite, hint=written.OVERWRITE
+        )
+        take = matched(self.ledger, self.record, self.rows, adapter, df)
+        self.columns()  # what is laid is noted by the run's own rows
+        return layout.laid_out(self.sheet, spec, take), makes_room
+
+    def by_row(self) -> list[Column]:
+        """One line a row: row, key, the columns, status, error."""
+        count = self.record.rows
+        return [
+            Column("row", Kind("int"), np.arange(count), np.ones(count, bool)),
+            *keys(self.ledger, self.record),
+            *layout.laid_out(self.sheet, self.record.spec, self.take, extras=False),
+            self.sheet.added("status", self.standing),
+            self.errors(),
+        ]
+
+    def by_sample(self) -> list[Column]:
+        """One line per row and sample."""
+        of_rows = keys(self.ledger, self.record), self.errors()
+        return layout.sample_by_sample(self.sheet, self.record.spec, self.take, *of_rows)
+
+    def failed(self) -> list[Column]:
+        """The rows without an answer."""
+        return failures.table(self.ledger, self.record, self.sheet, self.standing, self.errors())
+
+    def failure(self) -> tuple[list[str], str]:
+        """How many rows have no answer and why, and what helps; nothing where all have one."""
+        return failures.told(self.record, self.sheet, self.standing, self.errors())
+
+    def objects(self, schema: Schema) -> list[Any]:
+        """One instance of the schema a row, None where there is no answer."""
+        take, _ = votes.elected(self.sheet, self.record.spec.samples, self.take)
+        return [
+            schema.objects(answer_text(self.ledger, self.sheet, request))
+            if request >= 0 and self.sheet.found[request]["outcome"] == SUCCEEDED
+            else None
+            for request in take.tolist()
+        ]
+
+    def row(self, row: int, frame: Any, prompt: Prompt | None) -> Row:
+        """One row in full; `frame` and `prompt` are those of the call, where they are at hand."""
+        take = self.take
+        take[[row]], _ = votes.elected(self.sheet, self.record.spec.samples, take[[row]])
+        request = int(take[row])
+        columns = layout.laid_out(self.sheet, self.record.spec, self.take[[row]], extras=False)
+        text, about = self._asked(take, row, frame, prompt)
+        return Row(
+            row=row,
+            status=OUTCOMES[self.sheet.outcomes(take[[row]])[0]],
+            error=cell(self.errors(), row),
+            asked=text,
+            about=about,
+            answered=answer_text(self.ledger, self.sheet, request) if request >= 0 else "",
+            values={column.name: cell(column, 0) for column in columns},
+            model=self._model(request),
+        )
+
+    def _model(self, request: int) -> str:
+        origin = int(self.sheet.source[request]) if request >= 0 else -1
+        model = (self.sheet.chunks[origin].model if origin >= 0 else "") or self.record.model
+        return model + (f", answered by {self.record.answered_by}" if self.record.answered_by else "")
+
+    def _asked(self, take: Array, row: int, frame: Any, prompt: Prompt | None) -> tuple[str | None, str]:
+        """What a row asked, and whence that is known: spools keep what did not succeed."""
+        if take[row] < 0:
+            return None, NOT_SENT
+        kept = asked(self.ledger, self.record, self.sheet, take, [row])[0]
+        if kept is not None:
+            return kept, ""
+        return (None, NOT_KEPT) if frame is None or prompt is None else self._made_again(row, frame, prompt)
+
+    def _made_again(self, row: int, frame: Any, prompt: Prompt) -> tuple[str | None, str]:
+        table = adapter_of(frame).snapshot(frame, prompt.needs)
+        block = table.block(row, row + 1) if row < table.height else {}
+        if self._content(block) != self.rows["content"][row]:
+            return None, CHANGED
+        try:
+            made = prompt.render(block, start=row, on_null="send", rows=1).contents[0]
+        except DfbatchError as error:
+            return None, f"not kept once it was answered; making it again failed: {error}"
+        return content_text(made), MADE_AGAIN
+
+    def _content(self, block: dict[str, list[Any]]) -> bytes:
+        """The digest of what this one row of a frame holds; none where there is no row."""
+        reads = self.record.spec.reads
+        if not set(reads) <= block.keys():
+            return b""
+        alone = Table(1, {name: partial(_cells, block[name]) for name in reads})
+        return bytes(contents(alone, reads)[0])
+
+
+def _cells(cells: list[Any], start: int, stop: int) -> list[Any]:
+    return cells[start:stop]

@@ -1,0 +1,132 @@
+"""The table of runs, from the ledger and its files alone: no answer is judged again, and nobody is asked."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import astuple, dataclass
+from datetime import UTC, datetime
+from html import escape
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from dfbatch.ledger.files import read_array
+from dfbatch.ledger.states import COLLECTED, ENDED, SUBMITTED
+from dfbatch.plan import locate
+from dfbatch.progress.words import plain
+from dfbatch.results import SUCCEEDED
+from dfbatch.run.polling import kept_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from dfbatch.ledger import Ledger
+    from dfbatch.ledger.records import ChunkRecord, RunRecord
+
+_CHUNK_FILES: Final = ("map.npy", "spool", "jsonl", "now", "found.npy")
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One run as the table shows it: every field is a text, ready to be read."""
+
+    run: str
+    made: str
+    status: str
+    rows: str  # answered of all
+    disk: str
+    model: str  # or who answered, where that was not Claude
+    name: str
+    note: str  # the line that matters now, and until when results can be had
+
+    @classmethod
+    def of(cls, ledger: Ledger, record: RunRecord, status: str, message: str, runs: frozenset[str]) -> Listed:
+        """The line of a run; `runs` are all of the ledger."""
+        chunks = ledger.chunks(record.id)
+        notes = [message, kept(ledger, chunks, datetime.now(UTC))]
+        return cls(
+            run=record.id,
+            made=time.strftime("%Y-%m-%d %H:%M", time.localtime(record.created)),
+            status=status,
+            rows=f"{answered(ledger, record, chunks):,}/{record.rows:,}",
+            disk=in_bytes(sum(map(size, files(ledger, record, chunks, runs)))),
+            model=plain(record.answered_by or record.model),
+            name=plain(record.name),
+            note=plain("; ".join(filter(None, notes))),
+        )
+
+    def __str__(self) -> str:
+        """The line."""
+        note = f"({self.note})" if self.note else ""
+        line = f"{self.run}  {self.made}  {self.status:<10} {self.rows:>13} rows {self.disk:>8}"
+        return "  ".join(filter(None, [line, self.model, self.name, note]))
+
+
+def html(listed: Iterable[Listed]) -> str:
+    """The table in a notebook, every word escaped."""
+    names = ("run", "made", "status", "answered", "on disk", "answered by", "name", "note")
+    head = "".join(f"<th>{name}</th>" for name in names)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in astuple(line))}</tr>" for line in listed)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def answered(ledger: Ledger, record: RunRecord, chunks: Iterable[ChunkRecord]) -> int:
+    """How many rows have an answer, by what was found when it was collected."""
+    rows = read_array(ledger.run_file(record.id, "rows.npy"))["request"]
+    requests = read_array(ledger.run_file(record.id, "requests.npy"))
+    good = np.zeros(len(requests), bool)
+    for chunk in chunks:
+        if chunk.state == COLLECTED:
+            found = read_array(ledger.chunk_file(chunk.id, "found.npy"))["outcome"] == SUCCEEDED
+            there = read_array(ledger.chunk_file(chunk.id, "map.npy"))[found]
+            if chunk.run == record.id and chunk.head:  # asked in another way: its digests are others
+                good |= np.isin(requests["position"], there["position"])
+            else:
+                good |= locate(requests["digest"], there["digest"]) >= 0
+    one_of = np.logical_or.reduce(good.reshape(record.spec.samples, -1))  # one sample of a row is enough
+    return int(one_of[rows[rows >= 0]].sum())
+
+
+def kept(ledger: Ledger, chunks: Iterable[ChunkRecord], now: datetime) -> str:
+    """Until when results that are not collected yet can be had, in days; empty where all are."""
+    batches = [ledger.batch(chunk.id) for chunk in chunks if chunk.state in (SUBMITTED, ENDED)]
+    ends = [end for batch in batches if batch and (end := kept_until(batch.created_at))]
+    if not ends:
+        return ""
+    first = min(ends)
+    if first < now:
+        return f"results could be had until {first.date()}"
+    return f"results can be had for {(first - now).days} days, until {first.date()}"
+
+
+def files(ledger: Ledger, record: RunRecord, chunks: Iterable[ChunkRecord], runs: frozenset[str]) -> list[Path]:
+    """The files of a run: its folder's, and those of its chunks. A chunk whose run is gone is whoever draws on it's."""
+    mine = [chunk.id for chunk in chunks if chunk.run == record.id or chunk.run not in runs]
+    return [*ledger.run_file(record.id, "rows.npy").parent.iterdir(), *chunk_files(ledger, mine)]
+
+
+def chunk_files(ledger: Ledger, chunk_ids: Iterable[str]) -> list[Path]:
+    """The files of chunks, there or not."""
+    return [ledger.chunk_file(chunk_id, ending) for chunk_id in chunk_ids for ending in _CHUNK_FILES]
+
+
+def size(path: Path) -> int:
+    """Bytes of a file; none where it is not there (any more)."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def in_bytes(count: float) -> str:
+    """A number of bytes, as people read it.
+
+    >>> in_bytes(900), in_bytes(12_345), in_bytes(3_400_000)
+    ('900 B', '12 kB', '3.4 MB')
+    """
+    unit = 0
+    while count >= 1000 and unit < len(_UNITS) - 1:
+        count, unit = count / 1000, unit + 1
+    return f"{count:.1f} {_UNITS[unit]}" if unit and count < 10 else f"{count:.0f} {_UNITS[unit]}"

@@ -1,0 +1,103 @@
+"""The last few requests by hand, through `/v1/messages`: at once, one by one, at the full price.
+
+Each answer is kept as it comes, as a line like a batch's results. What was in flight when the process died cannot be
+found again: those requests are `missing`, and may have been billed; they are never asked again by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from dfbatch.errors import Ambiguous, ApiError, DfbatchError, RateLimited
+from dfbatch.ledger.files import lines, read_array, sync_folder
+from dfbatch.requests import custom_ids
+from dfbatch.run.ending import first_line
+from dfbatch.run.spools import shared_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dfbatch.ledger.records import ChunkRecord
+    from dfbatch.run.loop import Work
+
+MOST: Final = 200  # requests by hand; more go in a batch, at half the price
+AT_ONCE: Final = 4
+TRIES: Final = 3  # of a request that was certainly not answered
+PAUSE: Final = 5.0  # seconds between them, where the server does not tell
+
+
+async def answer_now(work: Work, chunk: ChunkRecord) -> None:
+    """Ask each request of a chunk; what came is in its results file afterwards, and the chunk has ended."""
+    if not work.ledger.happen(chunk.id, "send", intended=work.clock.now() + work.offset):
+        return
+    work.posting.add(chunk.id)
+    path = results_file(work, chunk)
+    shared = shared_of(work.record, chunk.head)
+    ids = custom_ids(chunk.nonce, read_array(work.ledger.chunk_file(chunk.id, "map.npy"))).tolist()
+    gate = asyncio.Semaphore(AT_ONCE)
+    try:
+        asked = [
+            _one(work, gate, path, name.decode(), shared.head + part + shared.tail)
+            for name, part in zip(ids, lines(work.ledger.chunk_file(chunk.id, "spool")), strict=True)
+        ]
+        for outcome in await asyncio.gather(*asked, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+    finally:
+        work.posting.discard(chunk.id)
+        keep(work, chunk)
+        work.wake()
+
+
+def results_file(work: Work, chunk: ChunkRecord) -> Path:
+    """Where answers are kept while others are under way."""
+    return work.ledger.chunk_file(chunk.id, "now")
+
+
+def keep(work: Work, chunk: ChunkRecord) -> None:
+    """What came is the chunk's results, now whole under their name."""
+    path = results_file(work, chunk)
+    if not path.exists():
+        path.touch(mode=0o600)
+    path.replace(work.ledger.chunk_file(chunk.id, "jsonl"))
+    sync_folder(path.parent)
+    work.ledger.happen(chunk.id, "answered")
+
+
+async def _one(work: Work, gate: asyncio.Semaphore, path: Path, name: str, params: bytes) -> None:
+    async with gate:
+        for attempt in range(1, TRIES + 1):
+            if not work.sending:
+                _write(path, name, b'{"type":"canceled"}')
+                return
+            try:
+                message = await work.backend.ask(params, work.record.spec.betas)
+            except Ambiguous:
+                return  # it may be billed: `missing`, said so, never asked again by itself
+            except DfbatchError as error:
+                if attempt < TRIES and (isinstance(error, RateLimited) or getattr(error, "status", None) is None):
+                    await work.rest(getattr(error, "retry_after", None) or PAUSE)
+                    continue
+                _write(path, name, _errored(error))
+                return
+            _write(path, name, b'{"type":"succeeded","message":' + message + b"}")
+            return
+
+
+def _errored(error: DfbatchError) -> bytes:
+    kind = error.type if isinstance(error, ApiError) else "api_error"
+    told = {"type": kind, "message": first_line(error)}
+    return msgspec.json.encode({"type": "errored", "error": {"type": "error", "error": told}})
+
+
+def _write(path: Path, name: str, result: bytes) -> None:
+    """One line, on disk before the next is asked for."""
+    line = b'{"custom_id":"%b","result":%b}\n' % (name.encode(), result.replace(b"\n", b" "))
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), "ab") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())

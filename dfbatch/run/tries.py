@@ -1,0 +1,157 @@
+"""Automatic tries by cause, each within a run and each counted in the ledger; what is never tried again says why here.
+
+- what may pass (expired, overloaded, a server's error, a time-out, a rate limit): up to `retries` times, with growing
+  pauses; nothing was billed for it
+- cut at max_tokens: once, with more
+- an answer that does not fit the schema: once, with the message of the check as a turn (`correct=False`: never)
+- never: what the API calls invalid, refusals, `pause_turn` and a full context (asking again brings the same);
+  canceled ones (somebody wanted that) and absent ones (they may be billed): only `run.retry` asks those
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import numpy as np
+
+from dfbatch.ledger.files import read_array
+from dfbatch.ledger.states import ABANDONED, RELEASED, SPLIT
+from dfbatch.plan import locate
+from dfbatch.results import CODE, SUCCEEDED, answer, parse
+from dfbatch.run.again import ask, changed_terms
+from dfbatch.run.claims import cover
+from dfbatch.run.spools import Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dfbatch.ledger import Ledger
+    from dfbatch.ledger.records import ChunkRecord, RunRecord
+    from dfbatch.run.sheet import Sheet
+
+PASSING: Final = ("overloaded_error", "api_error", "timeout_error", "rate_limit_error")
+PAUSES: Final = (30.0, 120.0, 600.0)  # seconds before the first, second and later tries
+REHEARSED: Final = 0.01  # of these pauses where nothing is spent: no emulator gets better by waiting
+LONGER: Final = 4  # times max_tokens, after an answer was cut …
+LONGEST: Final = 32_000  # … up to what every current model can write; platform.claude.com, models, November 2026
+CUT: Final = "cut short: max_tokens"
+
+
+def ask_again(ledger: Ledger, record: RunRecord, sheet: Sheet) -> float | None:
+    """Plan the next try of what is worth one: seconds to wait before it is sent; None where nothing is."""
+    if not record.spec.retries:
+        return None
+    own = [chunk for chunk in ledger.chunks(record.id) if chunk.run == record.id]
+    pause = _again(ledger, record, sheet, own)
+    asked = [_longer(ledger, record, sheet, own), _corrected(ledger, record, sheet, own)]
+    if pause is None and not any(asked):
+        return None
+    return 0.0 if any(asked) else pause
+
+
+def _tried(ledger: Ledger, sheet: Sheet, own: list[ChunkRecord], kind: str) -> np.ndarray[Any, Any]:
+    """How often each request was tried in this way, by this run."""
+    counts = np.zeros(len(sheet.requests), np.int64)
+    for chunk in own:
+        if chunk.kind == kind and chunk.state not in (RELEASED, SPLIT, ABANDONED):
+            digests = read_array(ledger.chunk_file(chunk.id, "map.npy"))["digest"]
+            counts += locate(sheet.requests["digest"], digests) >= 0
+    return counts
+
+
+def _ours(record: RunRecord, sheet: Sheet, outcome: str) -> np.ndarray[Any, Any]:
+    """Requests with this outcome from a chunk of this run: a reused outcome is final."""
+    mine = [origin for origin, chunk in enumerate(sheet.chunks) if chunk.run == record.id]
+    ours: np.ndarray[Any, Any] = np.isin(sheet.source, mine) & (sheet.found["outcome"] == CODE[outcome])
+    return ours
+
+
+def _again(ledger: Ledger, record: RunRecord, sheet: Sheet, own: list[ChunkRecord]) -> float | None:
+    wanted = _ours(record, sheet, "expired")
+    for index in np.flatnonzero(_ours(record, sheet, "errored")).tolist():
+        wanted[index] = sheet.errors.get(index, "").partition(":")[0] in PASSING
+    if not wanted.any():
+        return None
+    tried = _tried(ledger, sheet, own, "again")
+    wanted &= tried < record.spec.retries
+    asked = ask(ledger, record, sheet, np.flatnonzero(wanted), terms=Terms.of(record, "again"), reuse=record.spec.reuse)
+    sheet.asked_again(asked)
+    return PAUSES[min(int(tried[asked].max()), len(PAUSES) - 1)] if len(asked) else None
+
+
+def _longer(ledger: Ledger, record: RunRecord, sheet: Sheet, own: list[ChunkRecord]) -> bool:
+    limit = min(LONGER * record.max_tokens, LONGEST)
+    wanted = np.flatnonzero(_ours(record, sheet, "truncated") & (_tried(ledger, sheet, own, "longer") == 0))
+    wanted = np.array([index for index in wanted.tolist() if sheet.errors.get(index) == CUT], np.int64)
+    if limit <= record.max_tokens or not len(wanted):
+        return False
+    longer = changed_terms(record, "longer", max_tokens=limit)
+    terms = dataclasses.replace(longer, allowed=record.max_tokens)  # what the user's call allows stays what it said
+    return _asked(sheet, ask(ledger, record, sheet, wanted, terms=terms, reuse=False))
+
+
+def _corrected(ledger: Ledger, record: RunRecord, sheet: Sheet, own: list[ChunkRecord]) -> bool:
+    wanted = _ours(record, sheet, "invalid") & (_tried(ledger, sheet, own, "corrected") == 0)
+    if not record.spec.correct or not wanted.any():
+        return False
+
+    def reword(request: int, part: bytes) -> bytes:
+        return part + b"," + _turns(_said(ledger, sheet, request), sheet.errors.get(request, "it does not fit"))
+
+    terms = Terms.of(record, "corrected")
+    return _asked(sheet, ask(ledger, record, sheet, np.flatnonzero(wanted), terms=terms, reuse=False, reword=reword))
+
+
+def _asked(sheet: Sheet, asked: np.ndarray[Any, Any]) -> bool:
+    sheet.asked_again(asked)
+    return bool(len(asked))
+
+
+def _said(ledger: Ledger, sheet: Sheet, request: int) -> str:
+    """What the model wrote."""
+    mark = sheet.found[request]
+    with ledger.chunk_file(sheet.chunks[int(sheet.source[request])].id, "jsonl").open("rb") as file:
+        file.seek(int(mark["offset"]))
+        line = parse(file.read(int(mark["length"])))
+    return answer(line.result.message) if line and line.result.message else ""
+
+
+def _turns(said: str, error: str) -> bytes:
+    """The answer as the model's turn, and what is wrong with it as ours."""
+    told = f"This answer does not fit the schema: {error}. Answer the question again with JSON that fits it."
+    turns = [
+        {"role": "assistant", "content": said.rstrip() or "(no answer)"},  # the API refuses empty and trailing space
+        {"role": "user", "content": told},
+    ]
+    return msgspec.json.encode(turns)[1:-1]
+
+
+def waits_for_older(ledger: Ledger, record: RunRecord, sheet: Sheet, *, driven: Callable[[str], bool]) -> bool:
+    """Whether an older run, still under way, may yet bring better answers to what its chunks left without.
+
+    Only older ones are waited for, so that no two runs wait for each other.
+    """
+    failed = _left_by_others(record, sheet)
+    runs = {sheet.chunks[int(origin)].run for origin in np.unique(sheet.source[failed])}
+    older = {known.id for known in ledger.runs() if (known.created, known.id) < (record.created, record.id)}
+    return any(driven(run_id) for run_id in runs & older)
+
+
+def draw_on_later(ledger: Ledger, record: RunRecord, sheet: Sheet) -> bool:
+    """Use the chunks in which others found better answers meanwhile; whether there is one."""
+    failed = _left_by_others(record, sheet)
+    if not record.spec.reuse or not len(failed):
+        return False
+    version = ledger.claims_version(record.shared)
+    found = cover(ledger, record.shared, sheet.requests["digest"][failed], allowed=record.max_tokens)
+    here = {chunk.id for chunk in ledger.chunks(record.id)}
+    new = [chunk_id for chunk_id in found.chunks if chunk_id not in here]
+    return bool(new) and ledger.begin(record, (), new, shared=record.shared, unless_changed=version)
+
+
+def _left_by_others(record: RunRecord, sheet: Sheet) -> np.ndarray[Any, Any]:
+    """Requests without a good answer in a chunk of another run."""
+    foreign = [origin for origin, chunk in enumerate(sheet.chunks) if chunk.run != record.id]
+    return np.flatnonzero(np.isin(sheet.source, foreign) & (sheet.found["outcome"] != SUCCEEDED))

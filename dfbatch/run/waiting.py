@@ -1,0 +1,58 @@
+"""Waiting for a run in the caller's own thread, with a display. The work goes on by itself on another (`driver.py`)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from dfbatch.errors import Detached, StillRunning
+from dfbatch.run.driver import STEP
+
+if TYPE_CHECKING:
+    from dfbatch.progress import Display
+    from dfbatch.run.driver import Driver
+    from dfbatch.run.handle import Run
+
+SHOWN: Final = 1.0  # seconds between moments that are shown
+
+
+def watch(
+    run: Run, driver: Driver, display: Display | None, *, timeout: float | None, until: str, quiet: float
+) -> None:
+    """Wait until all is answered, or sent; nothing is shown for the first `quiet` seconds.
+
+    Raises StillRunning after `timeout` seconds, and Detached on the stop button.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    due = time.monotonic() + quiet
+    try:
+        while driver.running and not (until == "sent" and driver.all_sent):
+            if deadline is not None and time.monotonic() >= deadline:
+                raise _still(run, timeout or 0.0)
+            if display and time.monotonic() >= due:
+                due = time.monotonic() + SHOWN
+                display.show(run.snapshot())
+            driver.pause(STEP if deadline is None else min(STEP, max(0.0, deadline - time.monotonic())))
+    except KeyboardInterrupt:
+        raise Detached(driver.detach(), run=run) from None
+    finally:
+        if display:
+            display.close(run.snapshot())
+
+
+def watch_start(run: Run, driver: Driver) -> None:
+    """Wait until the first chunk is accepted, or nothing is left to send."""
+    try:
+        while driver.running and not driver.any_sent:
+            driver.pause(STEP)
+    except KeyboardInterrupt:
+        raise Detached(driver.detach(), run=run) from None
+
+
+def _still(run: Run, timeout: float) -> StillRunning:
+    return StillRunning(
+        f"run {run.id} is still {run.status} after {timeout:g} s",
+        "it goes on",
+        hint=f"wait again, or come back with dfbatch.open({run.id!r})",
+        run=run,
+    )

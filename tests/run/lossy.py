@@ -1,0 +1,142 @@
+"""The plain server where things go wrong: replies are lost, listings are late, batches take long, bodies are too large.
+
+It stands on `plain_server.py` and shares no line with dfbatch or its emulator either.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+from collections import Counter, deque
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .plain_server import ROUTE, PlainServer, digest, echo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from http.server import BaseHTTPRequestHandler
+
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: what closes, closes by a reset
+PLACES = {4: "list", 5: "retrieve", 6: "results"}  # parts of a path → what is called
+STATUS = {"overloaded_error": 529, "rate_limit_error": 429, "timeout_error": 504, "invalid_request_error": 400}
+
+
+class Mishap(NamedTuple):
+    """What becomes of a create: `reset`, `close` or a status, with the batch made or not."""
+
+    how: str | int
+    accepted: bool
+
+
+class LossyServer(PlainServer):
+    """`mishaps` befall the next creates; new batches run for `lasts` seconds; where they are `hidden`, none is listed."""
+
+    def __init__(self, result: Callable[[dict[str, Any]], dict[str, Any]] = echo) -> None:
+        super().__init__(result)
+        self.lasts = 0.0
+        self.hidden = self.down = False
+        self.wait = self.busy = 0  # seconds that a 429 says, and how many of the next listings are one
+        self.most = 1 << 40  # bytes of a body; a longer one is too large
+        self.mishaps: deque[Mishap] = deque()
+        self.direct: Counter[str] = Counter()  # how often `/v1/messages` was paid for each request
+        self.called: Counter[str] = Counter()
+        self._ends: dict[str, datetime] = {}
+        self._http.RequestHandlerClass = _lossy(self, self._http.RequestHandlerClass)
+
+    def create(self, body: dict[str, Any]) -> dict[str, Any]:
+        batch = super().create(body)
+        self._ends[batch["id"]] = self.now() + timedelta(seconds=self.lasts)
+        return batch
+
+    def look(self, name: str) -> dict[str, Any]:
+        early = self.now() < self._ends[name] and not self.batches[name]["cancel_initiated_at"]
+        return dict(self.batches[name]) if early else super().look(name)
+
+    def page(self, limit: int, after: str = "") -> dict[str, Any]:
+        told = super().page(limit, after)
+        return told | {"data": [], "has_more": False} if self.hidden else told
+
+    def message(self, params: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        """What `/v1/messages` answers, and its status."""
+        told = self.result(params)
+        if told["type"] == "succeeded":
+            self.direct[digest(params)] += 1
+            return told["message"], 200
+        return told["error"], STATUS.get(told["error"]["error"]["type"], 500)
+
+
+def _lossy(server: LossyServer, plain: Any) -> type[BaseHTTPRequestHandler]:
+    class Lossy(plain):  # type: ignore[misc]  # a class that a function made
+        disable_nagle_algorithm = True  # head and body are two writes, and the second waited 40 ms
+
+        def handle_one_request(self) -> None:
+            if server.down:
+                self._cut("reset")
+            else:
+                super().handle_one_request()
+
+        def end_headers(self) -> None:
+            if server.wait and getattr(self, "told", 200) == 429:
+                self.send_header("retry-after", str(server.wait))
+            super().end_headers()
+
+        def send_response(self, code: int, message: str | None = None) -> None:
+            self.told = code
+            super().send_response(code, message)
+
+        def do_GET(self) -> None:
+            place = PLACES.get(len(self.path.partition("?")[0].split("/")), "other")
+            server.called[place] += 1
+            if place == "list" and server.busy:
+                server.busy -= 1
+                self._error(429, "rate_limit_error")
+            else:
+                super().do_GET()
+
+        def do_POST(self) -> None:
+            if self.path == ROUTE:
+                server.called["create"] += 1
+                self._create(self._body())
+            elif self.path == "/v1/messages":
+                server.called["messages"] += 1
+                self._answer(json.loads(self._body()))
+            else:
+                server.called["cancel"] += self.path.endswith("/cancel")
+                super().do_POST()
+
+        def _body(self) -> bytes:
+            read: bytes = self.rfile.read(int(self.headers.get("content-length", 0)))
+            return read
+
+        def _create(self, body: bytes) -> None:
+            server.gates["create"].pass_through()
+            if len(body) > server.most:
+                self._error(413, "request_too_large")
+                return
+            mishap = server.mishaps.popleft() if server.mishaps else Mishap(200, accepted=True)
+            batch = server.create(json.loads(body)) if mishap.accepted else {}
+            server.gates["reply"].pass_through()
+            if mishap.how == 200:
+                self._json(batch)
+            elif isinstance(mishap.how, int):
+                self._error(mishap.how, "overloaded_error" if mishap.how == 529 else "api_error")
+            else:
+                self._cut(mishap.how)
+
+        def _cut(self, how: str) -> None:
+            """End the connection without a word, by a reset or by a plain close."""
+            self.close_connection = True
+            if how == "reset":
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                os.close(self.connection.detach())
+
+        def _answer(self, params: dict[str, Any]) -> None:
+            server.gates["create"].pass_through()
+            told, status = server.message(params)
+            server.gates["reply"].pass_through()
+            self._json(told, status)
+
+    return Lossy
