@@ -25,6 +25,7 @@ from dfbatch.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from dfbatch import errors, testing
     from dfbatch.backends.anthropic import Anthropic
@@ -57,7 +58,7 @@ def runs() -> Runs:
     return all_runs()
 
 
-def open(run_id: str, schema: Any = None, backend: Any = None) -> Run:  # noqa: A001 - reads as dfbatch.open(...)
+def open(run_id: str | Path, schema: Any = None, backend: Any = None) -> Run:  # noqa: A001 - reads as dfbatch.open(...)
     """A run by its id, by the first four characters of it, or by its name; or a file that `run.export` wrote.
 
     Works in any process. The newest of several runs with one name is meant.

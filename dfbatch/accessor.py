@@ -38,7 +38,7 @@ def batch(df: Frame, prompt: Any, schema: Any = None, **options: Any) -> Frame:
     -------------  ------------------  -------------------------------------------------------------------------------
     model          'claude-haiku-4-5'  the model that is asked
     system         None                a text, or text blocks, for every row; sent as it is: never a template
-    max_tokens     1024                the longest answer, in tokens; a larger one asks only rows that were cut again
+    max_tokens     1024                the longest answer, in tokens; a larger one asks again only rows that were cut
     examples       ()                  pairs of input and answer, shown before each row: [("whisk", "kitchen")]
     into           None                name of the answer's column (None: answer); of several columns, their prefix
     unpack         True                a column for each field of an object schema; False: one column of structs
@@ -181,7 +181,7 @@ def _sign() -> None:
     for verb in _VERBS:
         said = signature(verb)
         given = [each for each in said.parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
-        verb.__signature__ = said.replace(parameters=[*given, *options])  # type: ignore[attr-defined]  # inspect reads it
+        verb.__dict__["__signature__"] = said.replace(parameters=[*given, *options])
 
 
 def register() -> None:

@@ -190,7 +190,7 @@ def forget(run: str, *, at_server: bool, yes: bool) -> None:
 @click.argument("run")
 @click.argument("path")
 def export(run: str, path: str) -> None:
-    """Write RUN with prompts and answers to PATH, for dfbatch.open(PATH) on another machine."""
+    """Write RUN to PATH: answers, and prompts of rows without one; dfbatch.open(PATH) reads it on any machine."""
     click.echo(str(dfbatch.open(run).export(path)))
 
 
@@ -224,6 +224,8 @@ def _leave(run: Run) -> None:
 
 def _detached(run: Run | None, told: str) -> str:
     """What Ctrl-C means in a shell: the process ends, the batches do not."""
+    from dfbatch.progress.words import many
+
     if run is None:
         return told
     marks = run.snapshot().batches
@@ -232,7 +234,7 @@ def _detached(run: Run | None, told: str) -> str:
     rest = f"; `dfbatch resume {run.id}` sends the other {unsent}" if unsent else ""
     return (
         f"detached from run {run.id}: {len(marks) - unsent} of {len(marks)} chunks sent, nothing further is sent\n"
-        f"{asked:,} requests are at the server and may be billed; their answers are collected when you come back\n"
+        f"at the server, and perhaps billed: {many(asked, 'request')}; answers are collected when you come back\n"
         f"Hint: `dfbatch wait {run.id}` comes back{rest}; `dfbatch cancel {run.id}` cancels"
     )
 

@@ -18,26 +18,30 @@ from dfbatch.errors import PackageMissing
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from dfbatch.emulator.answers import Answer
+    from dfbatch.emulator.asks import Ask
+    from dfbatch.emulator.engines import Engine
     from dfbatch.emulator.server import Server
 
 
 class Emulator:
     """An emulator of the Message Batches API in this process; in its block it is the default backend.
 
-    Takes what `dfbatch.emulator.Server` takes. `.url`, `.requests` (parameters received) and `.usage()` (what it would
-    have billed) are the server's.
+    Takes what `dfbatch.emulator.Server` takes. `.requests` are the parameters of every request that was answered, by
+    whichever engine; `.url`, `.usage()` (what it would have billed) and the rest are the server's.
 
     >>> import pandas as pd
     >>> with Emulator(engine="sample") as emulator:
     ...     out = pd.DataFrame({"text": ["a", "b"]}).claude.batch("Say {text}", progress=False)
-    >>> len(out["answer"])
-    2
+    >>> len(out["answer"]), len(emulator.requests)
+    (2, 2)
     """
 
     def __init__(self, engine: Any = "sample", **settings: Any) -> None:
         self._settings = {"engine": engine, **settings}
         self._stack = contextlib.ExitStack()
         self.server: Server | None = None
+        self.requests: list[dict[str, Any]] = []
 
     def __enter__(self) -> Self:
         try:
@@ -47,7 +51,10 @@ class Emulator:
                 f"the emulator is not installed: {error}", hint='pip install "dfbatch[local]"'
             ) from error
         self._stack.enter_context(_own_ledger())
-        self.server = self._stack.enter_context(Server(**self._settings))
+        self.requests = []
+        self.server = Server(**self._settings)
+        self.server.engine = _Recorded(self.server.engine, self.requests)
+        self._stack.enter_context(self.server)
         backend = Anthropic(api_key="emulator", base_url=self.server.url)
         choose.push_default(backend)
         self._stack.callback(choose.pop_default, backend)
@@ -60,6 +67,22 @@ class Emulator:
         if name.startswith("_") or self.server is None:
             raise AttributeError(name)
         return getattr(self.server, name)
+
+
+class _Recorded:
+    """An engine, and what it is asked."""
+
+    def __init__(self, engine: Engine, requests: list[dict[str, Any]]) -> None:
+        self._engine = engine
+        self._requests = requests
+
+    def answer(self, ask: Ask) -> Answer:
+        """What the engine answers."""
+        self._requests.append(ask.params)
+        return self._engine.answer(ask)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
 
 
 @contextlib.contextmanager

@@ -7,10 +7,15 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# How fast examples are drawn depends on what else the machine does; no test asserts it.
+settings.register_profile("dfbatch", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("dfbatch")
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
+import sys
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, get_args
 
 import pandas as pd
 import polars as pl
@@ -14,9 +17,7 @@ import pytest
 import dfbatch
 from dfbatch import testing
 from dfbatch.errors import NoBackend, NoSuchRun, NotAFrame, OptionError, UnknownColumn
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from dfbatch.options import Include, OnError, OnNull, Options, Progress
 
 TEXTS = {"text": ["A goal!", "A chip"]}
 FRAMES: list[Any] = [pd.DataFrame(TEXTS), pl.DataFrame(TEXTS)]
@@ -34,6 +35,63 @@ def test_every_frame_and_series_has_both_verbs_with_docstrings(made: Any, verb: 
     doc = inspect.getdoc(getattr(made.claude, verb)) or ""
 
     assert doc.startswith("Label every ")
+
+
+VERBS: list[Any] = [
+    *(dfbatch.batch, dfbatch.submit),
+    *(FRAMES[0].claude.batch, FRAMES[1].claude.submit, SERIES[0].claude.batch, SERIES[1].claude.submit),
+]
+
+
+def table(verb: Any) -> dict[str, tuple[str, str]]:
+    """Option → its default and what it says, as the docstring has them."""
+    lines = (inspect.getdoc(verb) or "").splitlines()
+    start = next(at for at, line in enumerate(lines) if line.startswith("option "))
+    columns = [lines[start].index(word) for word in ("default", "what")]
+    found: dict[str, tuple[str, str]] = {}
+    for line in lines[start + 2 : lines.index("", start)]:
+        name, default, said = (part.strip() for part in (line[: columns[0]], line[slice(*columns)], line[columns[1] :]))
+        name, before = (name, "") if name else list(found.items())[-1]  # a second line of the last one
+        found[name] = (default, said) if not before else (before[0], f"{before[1]} {said}")
+    return found
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.__qualname__)
+def test_help_lists_exactly_the_options_with_their_defaults(verb: Any) -> None:
+    usual = Options()
+    expected = {each.name: repr(getattr(usual, each.name)) for each in fields(Options)}
+
+    assert {name: default for name, (default, _) in table(verb).items()} == expected
+    assert [name for name, (_, said) in table(verb).items() if not said] == []
+    assert max(map(len, (inspect.getdoc(verb) or "").splitlines())) <= 116
+
+
+@pytest.mark.parametrize(
+    ("option", "kind"), [("include", Include), ("on_null", OnNull), ("on_error", OnError), ("progress", Progress)]
+)
+def test_help_names_every_value_that_an_option_takes(option: str, kind: Any) -> None:
+    said = table(dfbatch.batch)[option][1]
+
+    assert [value for value in get_args(kind) if repr(value) not in said] == []
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.__qualname__)
+def test_signatures_name_every_option_for_the_tab_key(verb: Any) -> None:
+    found = inspect.signature(verb).parameters
+
+    assert list(found)[-len(fields(Options)) :] == [each.name for each in fields(Options)]
+    assert {found[each.name].kind for each in fields(Options)} == {inspect.Parameter.KEYWORD_ONLY}
+    assert found["max_tokens"].default == 1024
+    assert "options" not in found
+
+
+def test_a_notebook_completes_options_at_the_first_press() -> None:
+    shell = "from IPython.core.interactiveshell import InteractiveShell as Shell\nshell = Shell.instance()\n"
+    shell += "shell.run_cell('import dfbatch')\nshell.Completer.use_jedi = False\n"
+    shell += "print('max_tokens=' in shell.complete('max_t', 'dfbatch.batch(df, max_t', 23)[1])"
+    done = subprocess.run([sys.executable, "-c", shell], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "True"
 
 
 @pytest.mark.parametrize("owner", [pd.DataFrame, pd.Series, pl.DataFrame, pl.Series, pl.LazyFrame])
@@ -145,7 +203,7 @@ def test_a_file_that_is_no_export_is_refused_in_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["/nope/x.zip", "nope.dfbatch", Path("nope")], ids=str)
 def test_a_file_that_is_not_there_is_said_to_be_a_file(name: str | Path) -> None:
     with pytest.raises(NoSuchRun) as caught:
-        dfbatch.open(name)  # type: ignore[arg-type]  # a Path will do
+        dfbatch.open(name)
 
     assert str(caught.value) == (
         f"there is no file {str(name)!r}\nnor a run of that name\n"

@@ -39,12 +39,12 @@ from dfbatch.errors import (
     PromptError,
     RowsFailed,
     RowsFailedWarning,
-    RunPaused,
     SchemaError,
     Unauthorized,
     UnknownColumn,
     Unreachable,
 )
+from dfbatch.ledger.migrations import STEPS
 from dfbatch.run import clock
 from dfbatch.testing import Emulator
 from tests.wire import Peer, Wire, nobody, saying
@@ -448,19 +448,25 @@ def test_401() -> None:
         assert server.usage()["calls"] == {"GET /v1/messages/batches": 1}
 
 
+@pytest.mark.filterwarnings("ignore::dfbatch.errors.RowsFailedWarning")
 def test_413_as_cloudflare_says_it() -> None:
+    """Halved down to single requests, each of which has failed; nothing was accepted."""
     with Emulator(faults=["413@create"]) as emulator:
-        with pytest.raises(RunPaused) as caught:
-            label(None)
-        chunk = too_large(caught.value, "the API said 413 request_too_large: Request exceeds the maximum size")
-        assert chunk.state == "planned"
-        emulator.house.faults.arm([], replace=True)
-        out = label(None, chunk_size=1)
+        out = label(None)
+        run = dfbatch.last_run()
 
-        assert out["answer"].notna().all()
+        assert out["answer"].isna().all()
+        assert run.counts == {"errored": 3}
+        assert set(run.answers()["error"]) == {"the API said 413 request_too_large: Request exceeds the maximum size"}
+        assert [chunk.state for chunk in run._ledger.chunks(run.id)] == ["split", "split", *["oversized"] * 3]
+
+        emulator.house.faults.arm([], replace=True)
+
+        assert label(None)["answer"].notna().all()
         assert emulator.usage()["requests"] == 3
 
 
+@pytest.mark.filterwarnings("ignore::dfbatch.errors.RowsFailedWarning")
 def test_413_as_the_api_says_it() -> None:
     error = {"type": "error", "error": {"type": "request_too_large", "message": "Request body too large."}}
 
@@ -471,25 +477,10 @@ def test_413_as_the_api_says_it() -> None:
         elif call:
             peer.reply(413, error, request_id="req_5")
 
-    with Wire(serve) as wire, pytest.raises(RunPaused) as caught:
-        label(key_to(wire.url))
+    with Wire(serve) as wire:
+        out = label(key_to(wire.url), include=["error"])
 
-    chunk = too_large(caught.value, "the API said 413 request_too_large: Request body too large.")
-    assert "request-id: req_5" in chunk.error
-
-
-def too_large(error: RunPaused, said: str) -> Any:
-    """Judge the text; the chunk that it speaks of."""
-    assert error.run
-    chunk = error.run._ledger.chunks(error.run.id)[0]
-    assert str(error) == (
-        f"chunk 0 is too large for this route: {chunk.bytes} bytes, 3 requests\n"
-        f"{said}\n"
-        "nothing was accepted, and nothing is billed for it\n"
-        "Hint: run the cell again with chunk_size=1: answers so far are reused"
-    )
-    assert not hasattr(error, "__notes__")
-    return chunk
+    assert out["claude_error"].tolist() == ["the API said 413 request_too_large: Request body too large."] * 3
 
 
 def test_a_refusal_of_the_batch_as_a_whole() -> None:
@@ -530,22 +521,23 @@ def test_a_batch_deleted_behind_our_back(racing: Racing) -> None:
         assert batch
         assert caught.value.run
         assert str(caught.value) == (
-            f"batch {batch.id} is not there any more: deleted, or of another workspace than this key:"
-            f" 3 requests of run {run.id} have no answer\n"
+            f"batch {batch.id} is not there any more: it was deleted at the server: 3 requests of run {run.id} have"
+            " no answer\n"
             "all other answers are kept\n"
-            f"Hint: dfbatch.open({run.id!r}).retry(which='missing') asks those again, and pays for them again"
+            f"Hint: dfbatch.open({run.id!r}).retry(which='missing') asks those again, and pays for them again;"
+            " .resume() looks for the batch once more; .resume(lost='missing') lets them go"
         )
         assert racing.passed >= 300
         assert run.status == "paused"
 
 
-def test_a_404_that_passes_is_not_believed(racing: Racing) -> None:
+@pytest.mark.usefixtures("racing")
+def test_a_404_that_passes_is_not_believed() -> None:
     with Emulator(faults=["404@retrieve:times=5"]) as emulator:
         out = label(None)
 
         assert out["answer"].notna().all()
         assert emulator.usage()["calls"]["GET /v1/messages/batches/{id}"] >= 6
-        assert racing.passed < 300
 
 
 # ---------------------------------------------------------------------- the disk
@@ -709,7 +701,7 @@ def test_a_ledger_written_by_a_newer_version(ledger_home: Path, tmp_path: Path) 
             label(key_to(server.url))
 
         assert str(caught.value) == (
-            f"the ledger at {ledger_home} was written by a newer dfbatch (its version 99, ours 1)\n"
+            f"the ledger at {ledger_home} was written by a newer dfbatch (its version 99, ours {len(STEPS)})\n"
             "nothing was changed in it\n"
             "Hint: pip install -U dfbatch, or set DFBATCH_HOME to another folder"
         )

@@ -83,7 +83,9 @@ def test_every_option_is_helped_with_a_sentence(command: str) -> None:
     options = re.split(r"\n  (?=-)", told.partition("Options:")[2])[1:]
 
     assert [text.split()[0].rstrip(",") for text in options] == [*OPTIONS[command], "-h"]
-    assert [text for text in options if not re.search(r"  +\w.*\.$", " ".join(text.split("\n")).strip())] == []
+    assert [
+        text for text in options if not re.search(r"  +[A-Z][^[]*\.( +\[.*\])?$", " ".join(text.split("\n")).strip())
+    ] == []
 
 
 @pytest.mark.parametrize("command", ["show", "wait", "resume", "retry", "cancel"])
@@ -93,7 +95,9 @@ def test_help_names_the_exit_codes(command: str) -> None:
 
 @pytest.mark.parametrize("command", ["retry", "forget", "prune", "cancel"])
 def test_what_costs_or_cannot_be_taken_back_is_helped_with_that(command: str) -> None:
-    assert re.search(r"pay for them again|not reused any more|kept, and billed", " ".join(say(command, "-h").output.split()))
+    assert re.search(
+        r"pay for them again|not reused any more|kept, and billed", " ".join(say(command, "-h").output.split())
+    )
 
 
 def test_the_version_is_that_of_the_package() -> None:
@@ -114,7 +118,7 @@ def test_runs_are_listed_a_line_each(run: dfbatch.Run) -> None:
 
     assert told.exit_code == 0
     assert re.fullmatch(
-        rf"{run.id}  \d{{4}}-\d\d-\d\d \d\d:\d\d  done +2/3 rows +[\d.]+ kB  function, not Claude  topics\n",
+        rf"{run.id}  \d{{4}}-\d\d-\d\d \d\d:\d\d  done +2/3 rows +[\d.]+ kB  \w+, not Claude  topics\n",
         told.output,
     )
 
@@ -259,7 +263,9 @@ def test_resume_without_waiting_ends_when_all_is_sent(under_way: tuple[testing.E
 def test_cancel_without_waiting_ends_when_the_server_knows(under_way: tuple[testing.Emulator, str]) -> None:
     emulator, run_id = under_way
     code, out, err = run_of("cancel", run_id, "--no-wait")
-    with httpx.Client(base_url=emulator.url, headers={"x-api-key": "emulator", "anthropic-version": "2023-06-01"}) as api:
+    with httpx.Client(
+        base_url=emulator.url, headers={"x-api-key": "emulator", "anthropic-version": "2023-06-01"}
+    ) as api:
         batches = api.get("/v1/messages/batches").json()["data"]
 
     assert code in (0, 75), err
@@ -384,7 +390,7 @@ def test_the_stop_button_says_in_words_of_the_shell_how_to_come_back(under_way: 
     assert (started.returncode, out) == (75, "")
     assert err.endswith(
         f"detached from run {run_id}: 2 of 2 chunks sent, nothing further is sent\n"
-        "3 requests are at the server and may be billed; their answers are collected when you come back\n"
+        "at the server, and perhaps billed: 3 requests; answers are collected when you come back\n"
         f"Hint: `dfbatch wait {run_id}` comes back; `dfbatch cancel {run_id}` cancels\n"
     )
     assert "while this process lives" not in first + err
@@ -397,10 +403,10 @@ def test_chunks_that_were_not_sent_are_named_with_the_command_that_sends_them() 
         run._ledger.note(first.id, state="submitted")
         run._ledger.note(second.id, state="planned")
 
-        assert cli._detached(run, "").splitlines() == [
-            f"detached from run {run.id}: 1 of 2 chunks sent, nothing further is sent",
-            "1 requests are at the server and may be billed; their answers are collected when you come back",
-            f"Hint: `dfbatch wait {run.id}` comes back; `dfbatch resume {run.id}` sends the other 1; "
-            f"`dfbatch cancel {run.id}` cancels",
-        ]
+        assert cli._detached(run, "") == (
+            f"detached from run {run.id}: 1 of 2 chunks sent, nothing further is sent\n"
+            "at the server, and perhaps billed: 1 request; answers are collected when you come back\n"
+            f"Hint: `dfbatch wait {run.id}` comes back; `dfbatch resume {run.id}` sends the other 1;"
+            f" `dfbatch cancel {run.id}` cancels"
+        )
         assert cli._detached(None, "as it was") == "as it was"

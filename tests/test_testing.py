@@ -79,6 +79,29 @@ def test_requests_are_recorded(goals: Emulator) -> None:
     assert {params["system"] for params in goals.requests} == {"Be brief."}
 
 
+@pytest.mark.parametrize("engine", ["sample", lambda _: "said"], ids=["sample", "function"])
+def test_requests_are_recorded_whichever_engine_answers(engine: Any) -> None:
+    with Emulator(engine=engine) as emulator:
+        FRAME.claude.batch("Topic: {text}", progress=False, system="Be brief.")
+
+    assert sorted(params["messages"][0]["content"] for params in emulator.requests) == [
+        "Topic: A chip",
+        "Topic: A goal!",
+    ]
+    assert {params["system"] for params in emulator.requests} == {"Be brief."}
+    assert emulator.server is not None
+    assert emulator.server.engine.name in {"sample", "<lambda>"}
+
+
+def test_a_block_that_is_entered_again_records_anew() -> None:
+    emulator = Emulator()
+    for text in ("a", "b"):
+        with emulator:
+            pd.DataFrame({"text": [text]}).claude.batch("{text}", progress=False)
+
+    assert [params["messages"][0]["content"] for params in emulator.requests] == ["b"]
+
+
 def test_equal_rows_are_asked_once_and_the_usage_says_so(goals: Emulator) -> None:
     pd.concat([FRAME, FRAME]).claude.batch("Topic: {text}", progress=False)
     FRAME.claude.batch("Topic: {text}", progress=False, into="again")

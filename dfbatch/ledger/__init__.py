@@ -24,7 +24,7 @@ from dfbatch.errors import NoSuchRun
 from dfbatch.kinds import Kind
 from dfbatch.ledger.files import private_folder, translated
 from dfbatch.ledger.lock import Lock
-from dfbatch.ledger.migrations import migrate
+from dfbatch.ledger.migrations import migrate, write_ahead
 from dfbatch.ledger.records import BatchRecord, ChunkRecord, RunRecord, Spec
 from dfbatch.ledger.states import SUBMITTED, TABLE
 
@@ -69,7 +69,7 @@ class Ledger:
             )
             try:
                 self._link.row_factory = sqlite3.Row
-                self._link.execute("PRAGMA journal_mode=WAL")
+                write_ahead(self._link)
                 self._link.execute("PRAGMA synchronous=FULL")
                 migrate(self._link, str(folder))
             except BaseException:

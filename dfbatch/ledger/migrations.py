@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import TYPE_CHECKING, Final
 
 from dfbatch.errors import LedgerError
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable
+
+_TURNS = 100  # at a new file, which several processes may open at one instant: two were enough for six of them
 
 
 def _first(link: sqlite3.Connection) -> None:
@@ -66,6 +68,21 @@ def _second(link: sqlite3.Connection) -> None:
 
 
 STEPS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (_first, _second)
+
+
+def write_ahead(link: sqlite3.Connection) -> None:
+    """Use the write-ahead log. SQLite refuses at once while another writes, whatever the time-out: then wait for it."""
+    for _ in range(_TURNS):
+        try:
+            link.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            link.execute("BEGIN EXCLUSIVE")  # this one waits
+            link.execute("ROLLBACK")
+        else:
+            return
+    link.execute("PRAGMA journal_mode=WAL")
 
 
 def migrate(link: sqlite3.Connection, place: str) -> None:

@@ -233,8 +233,10 @@ class Work:
         """What stopped the sending does not stop the collecting of what was sent."""
         error = sender.exception()
         if isinstance(error, DfbatchError):
-            self.sending = False
             self.error = self.error or error
+            if self.sending:
+                self.sending = False
+                self.wake()  # what was waited for is not sent any more
         elif error is not None:
             raise error
 
@@ -250,7 +252,7 @@ class Work:
             ending.cancel(self.ledger, self.sheet, self.own(*UNSENT, *POSTED))
         await self.poller.poll()
         await self.search.look()
-        self._heed_collected(collector)
+        await self._heed_collected(collector)
         ended = [chunk for chunk in self.chunks(ENDED, COLLECTED) if not collector.has(chunk)]
         collector.start(filter(self.poller.may_collect, ended), then=self.waking.set)
         waiting = bool(ended) or collector.busy or any(map(self._waits_for, self.ledger.chunks(self.record.id)))
@@ -261,11 +263,11 @@ class Work:
             self.say("canceling" if self.canceling else "waiting", doubt or self.poller.notice())
         return waiting
 
-    def _heed_collected(self, collector: Collector) -> None:
+    async def _heed_collected(self, collector: Collector) -> None:
         """A 404 on results may pass; anything else is raised."""
         for chunk_id, error in collector.settled():
             if isinstance(error, NotFound):
-                self.poller.missed(self.ledger.chunk(chunk_id))
+                await self.poller.missed(self.ledger.chunk(chunk_id))
             elif error is not None:
                 raise error
 

@@ -46,6 +46,7 @@ class Poller:
         self._looks = 0
         self._due = 0.0
         self._warned: set[str] = set()
+        self._placed = False  # whether the server told where this key belongs
         self._later: dict[str, float] = {}  # chunks whose results were not to be had: when to ask again
 
     def open(self) -> list[tuple[ChunkRecord, BatchRecord]]:
@@ -90,13 +91,11 @@ class Poller:
         if not found or 0 < self._due - work.clock.now() <= SLOWEST:
             return
         told = await work.backend.poll({batch.id for _, batch in found})
-        if None in told.values() and not getattr(work.backend, "workspace", ""):
-            await work.backend.probe()  # a 404 does not tell whose key this is, a listing does
         self._due = work.clock.now() + self._pause(found)
         for chunk, record in found:
             batch = told[record.id]
             if batch is None:
-                self.missed(chunk)
+                await self.missed(chunk)
             elif batch.archived_at:
                 self._gone(chunk, f"the results of batch {batch.id} were archived on {batch.archived_at}")
             else:
@@ -115,10 +114,13 @@ class Poller:
                 self._work.ledger.happen(chunk.id, "cancel")
                 await cancel(self._work, chunk, batch)
 
-    def missed(self, chunk: ChunkRecord) -> None:
+    async def missed(self, chunk: ChunkRecord) -> None:
         """A 404 on a batch that we know is believed only after minutes, and never of a key that cannot see it."""
         batch = self._work.ledger.batch(chunk.id)
         assert batch is not None
+        if not self._placed:  # a 404 need not tell whose key this is, a listing does
+            await self._work.backend.probe()
+            self._placed = True
         check_place(self._work, f"batch {batch.id}", batch)
         now = self._work.clock.now()
         since = self._gone_since.setdefault(chunk.id, now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -118,3 +119,15 @@ def test_migrating_within_a_transaction_of_somebody_else_waits(tmp_path: Path) -
 
     with closing(sqlite3.connect(tmp_path / "l")) as link:
         assert link.execute("PRAGMA user_version").fetchone() == (len(STEPS),)
+
+
+def test_a_new_ledger_opens_while_another_process_is_writing_its_tables(tmp_path: Path) -> None:
+    """SQLite refuses at once to change the journal then, whatever its time-out."""
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(1) as pool:
+            opening = pool.submit(Ledger, tmp_path)
+            assert wait([opening], timeout=0.2).not_done
+            other.execute("COMMIT")
+            with closing(opening.result()) as ledger:
+                assert ledger.runs() == []

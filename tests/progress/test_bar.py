@@ -43,6 +43,14 @@ def test_a_person_reads_what_is_waited_for_and_how_to_come_back() -> None:
     )
 
 
+def test_why_nothing_is_reused_stands_before_the_bar() -> None:
+    why = SHOW.replace("\nshown = ", "\nhalf = replace(half, why='run 1a2b is not reused: model a to b')\nshown = ", 1)
+    lines = _read(why, columns=120)
+
+    assert lines[1] == "run 1a2b is not reused: model a to b"
+    assert sum("1a2b" in line for line in lines) == 1
+
+
 def test_the_bar_leaves_one_summary_line() -> None:
     assert _read(SHOW, columns=120)[-1] == (
         "dfbatch run 7f3a “topics”: done · 1,000/1,000 rows · 4 min · $0.41 as-if · SmolLM2, not Claude"

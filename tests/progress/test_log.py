@@ -44,6 +44,20 @@ def test_a_process_without_a_terminal_reads_one_line_per_change_and_loads_nothin
     assert done.stdout.strip() == "[]"
 
 
+def test_why_nothing_is_reused_is_the_first_line_and_is_said_once(
+    halfway: Snapshot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = [0.0]
+    shown = Log(clock=lambda: times[-1])
+    for now in (0.0, 40.0, 80.0):
+        times.append(now)
+        shown.show(replace(halfway, why="run 1a2b is not reused:\x1b prompt 'a' → 'b'"))
+    lines = capsys.readouterr().err.splitlines()
+
+    assert lines[0] == "dfbatch run 7f3a “topics of 2026”: run 1a2b is not reused:\ufffd prompt 'a' → 'b'"
+    assert ["1a2b" in line for line in lines] == [True, False, False, False]
+
+
 def test_a_quiet_run_gives_a_sign_of_life_every_thirty_seconds(
     halfway: Snapshot, capsys: pytest.CaptureFixture[str]
 ) -> None:

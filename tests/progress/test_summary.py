@@ -68,6 +68,31 @@ def test_a_run_left_half_way_says_that_it_is_not_over(halfway: Snapshot) -> None
     assert cells[cells.index("note") + 1] == "network down"
 
 
+def test_what_reuse_saved_stands_beside_what_was_spent(ended: Snapshot, halfway: Snapshot) -> None:
+    saved = "$0.12 as-if"
+    cells = _Reader.of(summary.html(replace(ended, saved=saved))).cells
+
+    assert cells[cells.index("spent") + 1] == "$0.41 as-if, $0.12 as-if saved by reuse"
+    assert "  spent:   $0.41 as-if, $0.12 as-if saved by reuse" in summary.text(replace(ended, saved=saved))
+    assert summary.line(replace(ended, saved=saved)).endswith(
+        "3 h 05 min · $0.41 as-if · $0.12 as-if saved by reuse · SmolLM2, not Claude"
+    )
+    assert "saved" not in summary.line(replace(halfway, saved=saved))
+
+
+def test_why_nothing_is_reused_is_noted_until_something_matters_more(halfway: Snapshot) -> None:
+    asked = replace(halfway, why="run 1a2b is not reused: model 'a' → 'b'")
+
+    assert "  note:    run 1a2b is not reused: model 'a' → 'b'" in summary.text(asked)
+    assert "  note:    network down" in summary.text(replace(asked, message="network down"))
+
+
+def test_a_run_that_paused_did_so_after_a_time(halfway: Snapshot) -> None:
+    assert summary.text(replace(halfway, status="paused")).startswith(
+        "dfbatch run 7f3a “topics of 2026”: paused after 4 min\n"
+    )
+
+
 def test_nothing_a_user_or_server_wrote_becomes_markup(nasty: Snapshot) -> None:
     assert _Reader.of(summary.html(nasty)).tags <= VOID_FREE
     assert "<script" not in summary.html(nasty)

@@ -55,6 +55,10 @@ class LossyServer(PlainServer):
         early = self.now() < self._ends[name] and not self.batches[name]["cancel_initiated_at"]
         return dict(self.batches[name]) if early else super().look(name)
 
+    def cancel(self, name: str) -> dict[str, Any]:
+        self.look(name)  # it may have ended by now
+        return super().cancel(name)
+
     def page(self, limit: int, after: str = "") -> dict[str, Any]:
         told = super().page(limit, after)
         return told | {"data": [], "has_more": False} if self.hidden else told
@@ -103,6 +107,8 @@ def _lossy(server: LossyServer, plain: Any) -> type[BaseHTTPRequestHandler]:
             elif self.path == "/v1/messages":
                 server.called["messages"] += 1
                 self._answer(json.loads(self._body()))
+            elif self.path.endswith("/cancel") and self.path.split("/")[-2] not in server.batches:
+                self._error(404, "not_found_error")
             else:
                 server.called["cancel"] += self.path.endswith("/cancel")
                 super().do_POST()

@@ -132,7 +132,7 @@ class PlainServer:
     def create(self, body: dict[str, Any]) -> dict[str, Any]:
         now = self.now()
         with self._guard:
-            name = f"msgbatch_01{len(self.batches):022d}"
+            name = f"msgbatch_01{len(self.requests):022d}"
             self.requests[name], self._due[name] = body["requests"], now + self.takes
             self.batches[name] = {
                 "id": name,

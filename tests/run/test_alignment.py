@@ -17,6 +17,7 @@ from pandas.testing import assert_frame_equal
 import dfbatch
 from dfbatch.emulator import Server
 from dfbatch.errors import RowsFailedWarning
+from dfbatch.run.collect import NO_LINE
 
 if TYPE_CHECKING:
     from .plain_server import PlainServer
@@ -153,7 +154,7 @@ def test_missing_lines_are_looked_for_three_times_and_then_missing(
 
     assert column(out, "answer") == ["answer to a", None, "answer to c"]
     assert column(out, "claude_status") == ["succeeded", "missing", "succeeded"]
-    assert column(out, "claude_error")[1] == "the batch ended without a line for this request (3 downloads)"
+    assert column(out, "claude_error")[1] == NO_LINE
     assert plain.gates["results"].count == 3
 
 
@@ -164,7 +165,7 @@ def test_lines_that_a_second_download_brings_complete_the_first(plain: PlainServ
     run = Polars({"text": ["a", "b", "c"]}).claude.submit("{text}", backend=claude, progress=False)
 
     assert run.result()["answer"].to_list() == ["answer to a", "answer to b", "answer to c"]
-    assert [run.show(row).answer for row in range(3)] == ["answer to a", "answer to b", "answer to c"]
+    assert [run.show(row).answered for row in range(3)] == ["answer to a", "answer to b", "answer to c"]
     assert run.objects() == ["answer to a", "answer to b", "answer to c"]
     assert plain.gates["results"].count == 2
 
