@@ -96,9 +96,7 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     assert (facts["License-Expression"], len(licenses)) == ("MIT", 1)
     assert facts["Requires-Python"] == ">=3.11"
     assert sorted(facts.get_all("Provides-Extra", [])) == ["demo", "local", "pandas", "polars", "test"]
-    assert not [
-        text for text in required if re.match(r"pandas|polars|starlette|uvicorn|xllamacpp|anthropic", text)
-    ]
+    assert not [text for text in required if re.match(r"pandas|polars|starlette|uvicorn|xllamacpp|anthropic", text)]
     assert "dfbatch" in facts.get_payload()
 
 

@@ -92,10 +92,6 @@ class Backend(Protocol):
     def recipe(self) -> dict[str, object]:
         """How to make this backend again in another process: never a key."""
 
-    @property
-    def mark(self) -> str:
-        """Four hex digits by which two credentials are told apart; empty without one."""
-
     def ready(self, home: Path) -> None:
         """Raise NoBackend or ModelMissing where it cannot work at all; `home` is where it may keep files."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
@@ -29,22 +28,7 @@ class Secret:
     @property
     def proves(self) -> bool:
         """Whether there is a credential among them."""
-        return bool(self._value)
-
-    @property
-    def mark(self) -> str:
-        """Four hex digits of the credential's BLAKE2b: whether this is the key that a batch was made with.
-
-        A batch answers 404 when it was deleted, and when it is another workspace's. With the mark kept beside it they
-        are told apart: with another mark it is the wrong workspace, with the same one the batch was deleted. It has 16
-        bits: one key in 65,536 has the same, and nothing can be got back from it.
-        """
-        return hashlib.blake2b(self._value.encode(), digest_size=2).hexdigest() if self._value else ""
-
-    @property
-    def _value(self) -> str:
-        """The key itself, the same however it is sent."""
-        return self.headers.get("x-api-key") or self.headers.get("authorization", "").removeprefix("Bearer ")
+        return bool(self.headers.keys() & {"x-api-key", "authorization"})
 
 
 def credential(key: str, token: str, auth: Auth) -> dict[str, str]:

@@ -129,11 +129,6 @@ class Anthropic:
         """Address, version and style of authentication; the key comes from the environment again."""
         return {"kind": self.kind, "base_url": self.base_url, "version": self.version, "auth": self._auth}
 
-    @property
-    def mark(self) -> str:
-        """Tells two keys apart without holding one; why that is of use is said by `Secret.mark`."""
-        return self._secret.mark
-
     def ready(self, home: Path) -> None:  # noqa: ARG002 - this route keeps no files
         """A key must be at hand."""
         if not self._secret.proves:

@@ -102,11 +102,6 @@ class Local(Anthropic):
         file = str(self.model_file) if self.model_file else None
         return {"kind": self.kind, "engine": self.engine, "model_file": file, "seed": self.seed}
 
-    @property
-    def mark(self) -> str:
-        """Empty: whoever owns the folder is meant."""
-        return ""
-
     def ready(self, home: Path) -> None:
         """Packages and weights must be there; the child is started when it is first asked."""
         self._check_packages()

@@ -123,6 +123,7 @@ _JSON = msgspec.json.Encoder(enc_hook=str)
 class Template:
     """A parsed text: what stands, and what is filled in; values are never parsed.
 
+    >>> from dfbatch.prompts.naming import Names
     >>> template = parse("Classify: {text}", Names(("text",)))
     >>> template.render({"text": ["one", "{two}"]}, Places(range(2)))
     ['Classify: one', 'Classify: {two}']

@@ -73,6 +73,7 @@ class Collector:
         """Let what is under way come to its end."""
         if self._tasks:
             await asyncio.wait(self._tasks.values())
+            self.settled()  # what went wrong here is found again by whoever comes back
 
     async def _one(self, chunk: ChunkRecord) -> None:
         if chunk.state == COLLECTED:

@@ -60,7 +60,7 @@ def test_a_run_comes_back_as_it_was_written(ledger: Ledger) -> None:
     assert ledger.begin(record, [chunk_record()], (), unless_changed=0)
 
     assert ledger.run("aaaa1111") == ledger.run("aaaa") == record
-    assert ledger.chunks("aaaa1111") == [chunk_record(changed=5.0)]
+    assert ledger.chunks("aaaa1111") == [chunk_record(changed=5.0, seq=1)]
 
 
 def test_a_run_that_is_not_there_is_named_with_the_newest_that_are(ledger: Ledger) -> None:

@@ -32,7 +32,7 @@ class Mishap(NamedTuple):
 
 
 class LossyServer(PlainServer):
-    """`mishaps` befall the next creates; new batches run for `lasts` seconds; where they are `hidden`, none is listed."""
+    """`mishaps` befall the next creates; new batches run for `lasts` seconds; while `hidden`, none is listed."""
 
     def __init__(self, result: Callable[[dict[str, Any]], dict[str, Any]] = echo) -> None:
         super().__init__(result)
@@ -72,7 +72,7 @@ class LossyServer(PlainServer):
         return told["error"], STATUS.get(told["error"]["error"]["type"], 500)
 
 
-def _lossy(server: LossyServer, plain: Any) -> type[BaseHTTPRequestHandler]:
+def _lossy(server: LossyServer, plain: Any) -> type[BaseHTTPRequestHandler]:  # noqa: C901 - one class, routes in a row
     class Lossy(plain):  # type: ignore[misc]  # a class that a function made
         disable_nagle_algorithm = True  # head and body are two writes, and the second waited 40 ms
 
@@ -91,7 +91,7 @@ def _lossy(server: LossyServer, plain: Any) -> type[BaseHTTPRequestHandler]:
             self.told = code
             super().send_response(code, message)
 
-        def do_GET(self) -> None:
+        def do_GET(self) -> None:  # noqa: N802 - as http.server names it
             place = PLACES.get(len(self.path.partition("?")[0].split("/")), "other")
             server.called[place] += 1
             if place == "list" and server.busy:
@@ -100,7 +100,7 @@ def _lossy(server: LossyServer, plain: Any) -> type[BaseHTTPRequestHandler]:
             else:
                 super().do_GET()
 
-        def do_POST(self) -> None:
+        def do_POST(self) -> None:  # noqa: N802 - as http.server names it
             if self.path == ROUTE:
                 server.called["create"] += 1
                 self._create(self._body())

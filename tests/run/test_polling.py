@@ -1,4 +1,4 @@
-"""Looking at batches: few calls, the end noticed soon, nights without a network waited out, and what is near is told."""
+"""Looking at batches: few calls, the end noticed soon, nights without a network waited out, what is near is told."""
 
 from __future__ import annotations
 
