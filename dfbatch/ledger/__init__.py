@@ -26,7 +26,7 @@ from dfbatch.ledger.files import private_folder, translated
 from dfbatch.ledger.lock import Lock
 from dfbatch.ledger.migrations import migrate, write_ahead
 from dfbatch.ledger.records import BatchRecord, ChunkRecord, RunRecord, Spec
-from dfbatch.ledger.states import SPLIT, SUBMITTED, TABLE
+from dfbatch.ledger.states import SUBMITTED, TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -263,7 +263,7 @@ class Ledger:
             users = (
                 [row["run"] for row in self._all("SELECT run FROM uses WHERE chunk = ?", chunk_id)] if halves else []
             )
-            for half in halves if step.state == SPLIT else ():
+            for half in halves if step.act == "ask again" else ():
                 self._add(half, users)
             return step.act
 

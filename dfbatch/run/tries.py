@@ -46,9 +46,7 @@ def ask_again(ledger: Ledger, record: RunRecord, sheet: Sheet) -> float | None:
     own = [chunk for chunk in ledger.chunks(record.id) if chunk.run == record.id]
     pause = _again(ledger, record, sheet, own)
     asked = [_longer(ledger, record, sheet, own), _corrected(ledger, record, sheet, own)]
-    if pause is None and not any(asked):
-        return None
-    return 0.0 if any(asked) else pause
+    return pause or (0.0 if any(asked) else None)
 
 
 def _tried(ledger: Ledger, sheet: Sheet, own: list[ChunkRecord], kind: str) -> np.ndarray[Any, Any]:

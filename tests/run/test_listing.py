@@ -102,6 +102,8 @@ def test_who_answered_is_named_where_it_was_not_claude(submit: Any, local: dfbat
 def test_days_left_are_told_of_what_is_not_collected(submit: Any, plain: PlainServer, age: float, said: str) -> None:
     plain.ending.clear()
     run = submit()
+    while run.status != "waiting":
+        run._driver.pause(0.01)
     made = datetime.now(UTC) - timedelta(days=age)
     with run._ledger.transaction():
         run._ledger._link.execute("UPDATE batches SET created_at = ?", (made.isoformat(),))
