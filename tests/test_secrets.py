@@ -105,17 +105,23 @@ def test_no_error_and_no_traceback_shows_the_key(fault: str) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_no_error_of_a_create_shows_the_key(fault: str) -> None:
+    """What is in doubt after it is looked for, and that is refused."""
+
     def serve(peer: Peer) -> None:
         if not wire.calls or wire.calls[-1].path.startswith("/_emulator"):
             saying(200, PAGE)(peer)
+        elif any(call.method == "POST" for call in wire.calls):
+            FAULTS["401"](peer)
         else:
             FAULTS[fault](peer)
 
     with Wire(serve) as wire, pytest.raises(DfbatchError) as caught:
         FRAME.claude.batch("Say {text}", backend=Anthropic(base_url=wire.url), progress=False)
 
+    run = dfbatch.last_run()
+    errors = [chunk.error for chunk in run._ledger.chunks(run.id)]
     assert [call.method for call in wire.calls].count("POST") == 1
-    assert SECRET not in told(caught.value)
+    assert SECRET not in told(caught.value) + "".join(errors) + run.message
 
 
 def test_no_error_without_a_connection_shows_the_key() -> None:
@@ -162,7 +168,7 @@ def test_logs_hold_neither_key_nor_prompt_nor_answer(caplog: pytest.LogCaptureFi
 
 
 def test_request_ids_are_in_the_ledger() -> None:
-    with Server(faults=["500@create:after=1"]) as server:
+    with Server(faults=["500@create:after=1", "401@list:after=1"]) as server:
         backend = Anthropic(base_url=server.url)
         with pytest.raises(DfbatchError):
             FRAME.claude.batch("Say {text}", backend=backend, progress=False, chunk_size=2)
@@ -171,7 +177,7 @@ def test_request_ids_are_in_the_ledger() -> None:
         batches = [run._ledger.batch(chunk.id) for chunk in chunks]
 
     assert [batch.request_id.startswith("req_") for batch in batches if batch] == [True]
-    assert ["request-id: req_" in chunk.error for chunk in chunks if chunk.state == "submitting"] == [True]
+    assert ["request-id: req_" in chunk.error for chunk in chunks if chunk.state == "orphaned"] == [True]
 
 
 CELLS = [

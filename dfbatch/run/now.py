@@ -60,10 +60,11 @@ def results_file(work: Work, chunk: ChunkRecord) -> Path:
 
 def keep(work: Work, chunk: ChunkRecord) -> None:
     """What came is the chunk's results, now whole under their name."""
-    path = results_file(work, chunk)
-    if not path.exists():
-        path.touch(mode=0o600)
-    path.replace(work.ledger.chunk_file(chunk.id, "jsonl"))
+    path, whole = results_file(work, chunk), work.ledger.chunk_file(chunk.id, "jsonl")
+    if path.exists():
+        path.replace(whole)
+    else:  # nothing came, or a kill fell between the two steps
+        whole.touch(mode=0o600)
     sync_folder(path.parent)
     work.ledger.happen(chunk.id, "answered")
 
@@ -71,7 +72,7 @@ def keep(work: Work, chunk: ChunkRecord) -> None:
 async def _one(work: Work, gate: asyncio.Semaphore, path: Path, name: str, params: bytes) -> None:
     async with gate:
         for attempt in range(1, TRIES + 1):
-            if not work.sending:
+            if not work.may_send:
                 _write(path, name, b'{"type":"canceled"}')
                 return
             try:
@@ -79,7 +80,7 @@ async def _one(work: Work, gate: asyncio.Semaphore, path: Path, name: str, param
             except Ambiguous:
                 return  # it may be billed: `missing`, said so, never asked again by itself
             except DfbatchError as error:
-                if attempt < TRIES and (isinstance(error, RateLimited) or getattr(error, "status", None) is None):
+                if attempt < TRIES and _passes(error):
                     await work.rest(getattr(error, "retry_after", None) or PAUSE)
                     continue
                 _write(path, name, _errored(error))
@@ -88,8 +89,14 @@ async def _one(work: Work, gate: asyncio.Semaphore, path: Path, name: str, param
             return
 
 
+def _passes(error: DfbatchError) -> bool:
+    """Whether another try may help: too many calls, a server in trouble, no network."""
+    status = getattr(error, "status", None)
+    return isinstance(error, RateLimited) or status is None or status >= 500
+
+
 def _errored(error: DfbatchError) -> bytes:
-    kind = error.type if isinstance(error, ApiError) else "api_error"
+    kind = (error.type if isinstance(error, ApiError) else "") or "api_error"
     told = {"type": kind, "message": first_line(error)}
     return msgspec.json.encode({"type": "errored", "error": {"type": "error", "error": told}})
 
