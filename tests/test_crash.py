@@ -27,8 +27,10 @@ DISTINCT: Final = len({*TEXTS})
 PAID_ONCE: Final = [*[1] * DISTINCT, DISTINCT]
 SIZE: Final = 2  # requests a chunk …
 CHUNKS: Final = 3  # … of which the last has one
-TAKES: Final = 20.0  # seconds of the server's time that a batch is under way
-PROOF: Final = 600.0  # seconds of the server's time in which a batch that is not there proves that it never was
+UNEVEN: Final = 3  # requests a chunk, so that no two have as many: each lost batch fits one chunk alone
+BRIEF: Final = 1.0  # seconds of the server's time that a batch is under way: not long, or …
+TAKES: Final = 20.0  # … so long that the next process finds it unfinished and unproved
+PROOF: Final = 590.0  # seconds that going on takes, nearly, where nothing was accepted: absence has to be proved
 
 STEPS: Final = {  # the name of a step, and how it is known to `tests/run/deaths.py`
     "before the probe's reply": "before reply to probe",
@@ -79,7 +81,14 @@ CHAINS: Final = {  # several kills in a row, each of the process that goes on wh
         "before join",
     ],
 }
-FOLLOWING: Final = ("before reply to search", "after provisional", "mid-download", "kept, not noted", "before join")
+FOLLOWING: Final = (
+    "before orphaned",
+    "before reply to search",
+    "before submitted",
+    "mid-download",
+    "kept, not noted",
+    "before join",
+)
 WHOLE: Final = pytest.mark.parametrize(
     "kinds", [("plain", "emulator"), pytest.param(("emulator", "plain"), marks=pytest.mark.full)], ids="-".join
 )
@@ -179,7 +188,7 @@ def test_killed_at_a_named_step_another_process_goes_on_and_all_is_billed_once(
     """In a single chunk, at the first and at the last of several; the same cell goes on, or the run itself."""
     one, other = kinds
     last = 1 if step in ONCE else CHUNKS
-    mine = [cases.new(one), cases.new(other), cases.new(one, SIZE), cases.new(other, SIZE)]
+    mine = [cases.new(kind, size, takes=BRIEF) for size in (None, SIZE) for kind in (one, other)]
     killed = cells.run(*[case.dying(step, time=time) for case, time in zip(mine, [1, 1, last, 1], strict=True)])
     again = cells.run(*[case.cell(**way) for case, way in zip(mine, [AGAIN, RESUMED, RESUMED, AGAIN], strict=True)])
 
@@ -195,7 +204,7 @@ def test_killed_again_and_again_the_last_process_brings_all_and_all_is_billed_on
     cells: Cells, cases: Cases, undisturbed: Any, chain: str, kinds: tuple[str, str]
 ) -> None:
     one, other = kinds
-    mine = [(cases.new(one, SIZE), RESUMED), (cases.new(other), AGAIN)]
+    mine = [(cases.new(one, UNEVEN), RESUMED), (cases.new(other), AGAIN)]
     for count, step in enumerate(CHAINS[chain]):
         killed = cells.run(*[case.dying(step, **(way if count else AGAIN)) for case, way in mine])
         assert statuses(killed) == {-signal.SIGKILL}, (count, step, killed)
@@ -262,11 +271,11 @@ def test_whoever_wins_the_race_for_a_cell_and_is_killed_the_others_take_over(
 
 @WHOLE
 @DEATHS
-@pytest.mark.parametrize("step", ["before orphaned", *FOLLOWING])
+@pytest.mark.parametrize("step", FOLLOWING)
 def test_several_processes_resume_one_run_and_whoever_is_killed_the_others_bring_all(
     cells: Cells, cases: Cases, undisturbed: Any, step: str, deaths: int, kinds: tuple[str, str]
 ) -> None:
-    case = cases.new(kinds[len(step) % 2], SIZE, takes=10 * TAKES)  # no end, and so no proof, before all look for it
+    case = cases.new(kinds[len(step) % 2], SIZE)
     cells.run(case.dying("after accept, before the reply"))
     ended = cells.run(*[case.dying(step, graves=case.graves(deaths), **RESUMED)] * AT_ONCE)
 

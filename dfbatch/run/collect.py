@@ -31,7 +31,9 @@ AROUND = 65_536  # bytes of a line beside its answer: tool calls, citations, usa
 TRIES = 3  # of a download in which ids are absent
 
 NO_LINE = "the batch ended without a line for this request: it may be billed, and is not asked again by itself"
-IN_FLIGHT = "it was under way when its process ended: it may be billed, and is not asked again by itself"
+IN_FLIGHT = (
+    "its connection or its process ended before its answer came: it may be billed, and is not asked again by itself"
+)
 
 
 class Collector:
@@ -95,12 +97,12 @@ class Collector:
         map_file = self._ledger.chunk_file(chunk.id, "map.npy")
         found = self._sheet.take(chunk, map_file, self._ledger.chunk_file(chunk.id, "jsonl"))
         if chunk.state == COLLECTED:
-            self._sheet.absent(map_file, "missing", _why_absent(chunk))
+            self._sheet.left_out(chunk, map_file, found, _why_absent(chunk))
         return found
 
     def _close(self, chunk: ChunkRecord, found: np.ndarray[tuple[int], np.dtype[np.void]]) -> None:
         map_file = self._ledger.chunk_file(chunk.id, "map.npy")
-        self._sheet.absent(map_file, "missing", _why_absent(chunk))
+        self._sheet.left_out(chunk, map_file, found, _why_absent(chunk))
         found["outcome"][found["outcome"] == PENDING] = CODE["missing"]
         write_array(self._ledger.chunk_file(chunk.id, "found.npy"), found)
         answered = self._sheet.models.get(chunk.id, "")

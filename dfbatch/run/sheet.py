@@ -82,7 +82,7 @@ class Sheet:
             self.chunks.append(chunk)
             ids.append(chunk.id)
         requests = read_array(map_file)
-        targets = self._targets(requests, changed=chunk.run == self.run and chunk.head != "")
+        targets = self._targets(chunk, requests)
         reader = Reader(chunk, requests, raw)
         found = np.zeros(len(requests), FOUND)
         for block in reader.blocks():
@@ -104,8 +104,9 @@ class Sheet:
         if message is not None and message.model:
             self.models.setdefault(chunk.id, message.model)
 
-    def _targets(self, requests: np.ndarray[Any, Any], *, changed: bool) -> np.ndarray[Any, Any]:
+    def _targets(self, chunk: ChunkRecord, requests: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Which of our requests each request of a chunk is; where we asked it in another way, by its position alone."""
+        changed = chunk.run == self.run and chunk.head != ""
         if len(self.requests):
             at = np.searchsorted(self.requests["position"], requests["position"])
             at = np.minimum(at, len(self.requests) - 1)
@@ -177,11 +178,23 @@ class Sheet:
         self._before.clear()
 
     def absent(self, map_file: Path, outcome: str, why: str) -> None:
-        """Give an outcome to the requests of a chunk that have none: their lines never came."""
+        """Give an outcome to the requests of a chunk that have none: it never came back. Asked again, they had one."""
         spot = locate(self.requests["digest"], read_array(map_file)["digest"])
         for index in np.flatnonzero((spot >= 0) & (self.found["outcome"] == PENDING)).tolist():
-            self.found[index]["outcome"] = CODE[outcome]
-            self.errors[index] = why
+            if index not in self._before:
+                self.found[index]["outcome"] = CODE[outcome]
+                self.errors[index] = why
+
+    def left_out(self, chunk: ChunkRecord, map_file: Path, found: np.ndarray[Any, Any], why: str) -> None:
+        """Requests without a line in what came back of a chunk: a failure like any other, by the order of tries."""
+        targets = self._targets(chunk, read_array(map_file))[found["outcome"] == PENDING]
+        targets = targets[targets >= 0]
+        origin = [known.id for known in self.chunks].index(chunk.id)
+        missing = np.full(len(targets), CODE["missing"])
+        laid = targets[self._gives_way(targets, missing, origin)]
+        self.found[laid], self.source[laid] = np.zeros(1, FOUND), origin
+        self.found["outcome"][laid] = CODE["missing"]
+        self.errors.update(dict.fromkeys(laid.tolist(), why))
 
     def columns(self, take: np.ndarray[Any, Any] | None = None) -> list[Column]:
         """The answer's columns, fanned out onto rows by `take`."""

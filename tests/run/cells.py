@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 3
 TICK = 0.01  # seconds that a pause really takes, at most
-LEAP = 60.0  # seconds: shorter pauses move the clocks by their length; a longer one is for something to happen …
-STEP = 1.0  # … and moves them by this
+LEAP = 60.0  # seconds: a pause of so many or more is for something to happen, and moves no clock
 LONGEST = 100  # seconds after which a cell that does not end is killed by SIGALRM
 
 
@@ -121,7 +120,7 @@ def live(cell: dict[str, Any], out: Path) -> None:
         os.dup2(2, 1)
         os.environ["DFBATCH_HOME"] = cell["home"]
         os.environ["ANTHROPIC_API_KEY"] = "sk-ant-secret-of-this-test"
-        clock = hasten(cell["clock"]) if cell.get("clock") else None
+        clock = hasten(cell["clock"], death) if cell.get("clock") else None
         watch(death)
         told = ask(cell) | {"steps": next(death.steps) - 1, "reached": death.reached}
         if clock is not None:
@@ -143,10 +142,14 @@ def leave(cell: dict[str, Any]) -> None:
 
 
 class Hasty:
-    """A clock whose pauses take a moment, and move it and the server's as far as they were meant to take."""
+    """A clock whose pauses take a moment, and move it and the server's as far as they were meant to take.
 
-    def __init__(self, control: str) -> None:
+    While a POST is under way it is like the clock on the wall.
+    """
+
+    def __init__(self, control: str, death: Death) -> None:
         self.moved = 0.0
+        self._posting = death.posting
         host, self._path = control.removeprefix("http://").split("/", 1)
         self._server = http.client.HTTPConnection(host)
         self._server.connect()  # now, so that it is no step
@@ -159,8 +162,8 @@ class Hasty:
             await asyncio.wait_for(unless.wait(), min(seconds, TICK))
             seconds = 0.0
         unless.clear()
-        if seconds:
-            self._advance(seconds if seconds < LEAP else STEP)
+        if 0 < seconds < LEAP and not self._posting:
+            self._advance(seconds)
 
     def _advance(self, seconds: float) -> None:
         self.moved += seconds
@@ -168,11 +171,11 @@ class Hasty:
         assert self._server.getresponse().read()
 
 
-def hasten(control: str) -> Hasty:
+def hasten(control: str, death: Death) -> Hasty:
     """Let this process go by a clock that moves the server's too, by posts to its control."""
     import dfbatch.run.clock
 
-    clock = dfbatch.run.clock.wall = Hasty(control)
+    clock = dfbatch.run.clock.wall = Hasty(control, death)
     return clock
 
 

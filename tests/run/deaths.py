@@ -53,6 +53,7 @@ class Death:
     graves: Sequence[str] | None = None
     steps: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     reached: Counter[str] = field(default_factory=Counter)
+    posting: set[int] = field(default_factory=set)  # sockets through which a POST is under way
     _passed: list[str] = field(default_factory=list)  # told at the next step: only then are they surely behind us
 
     def step(self) -> None:
@@ -158,6 +159,7 @@ def _watch_sockets(death: Death) -> None:
         block = bytes(data)
         if what := next((what for line, what in ASKING if line.match(block)), ""):
             asked[sock], heard[sock] = what, b""
+            death.posting |= {sock.fileno()} if what == "create" else set()
         last = not what and asked.get(sock) == "create" and block.endswith(CLOSING)
         if last and death.at("mid-POST"):
             half = send(sock, block[: len(block) // 2])
@@ -172,6 +174,7 @@ def _watch_sockets(death: Death) -> None:
         what = asked.get(sock, "")
         block = recv(sock, min(size, SIP) if what == "results" else size, *flags)
         if block and what:
+            death.posting.discard(sock.fileno())
             if not heard[sock]:
                 death.before(f"reply to {what}")
             begun = heard[sock].partition(HEAD_END)[2]

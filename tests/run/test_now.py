@@ -194,13 +194,12 @@ def test_killed_in_flight_what_came_is_kept_and_the_rest_is_missing(
     alone.held = {"d"}
     alone.gates["reply"].close()
     environment = {**os.environ, "ANTHROPIC_API_KEY": KEY, "DFBATCH_HOME": str(ledger_home)}
-    other = subprocess.Popen([sys.executable, "-c", OTHER, run.id], env=environment, cwd=ROOT)
-    assert alone.gates["reply"].arrived.wait(PATIENCE)
-    (answers,) = ledger_home.rglob("*.now")
-    while answers.read_bytes().count(b"\n") < 3:
-        threading.Event().wait(0.01)
-    other.kill()
-    assert other.wait(PATIENCE) == -signal.SIGKILL
+    with subprocess.Popen([sys.executable, "-c", OTHER, run.id], env=environment, cwd=ROOT) as other:
+        assert alone.gates["reply"].arrived.wait(PATIENCE)
+        while sum(path.read_bytes().count(b"\n") for path in ledger_home.rglob("*.now")) < 3:
+            threading.Event().wait(0.01)
+        other.kill()
+    assert other.returncode == -signal.SIGKILL
     alone.gates["reply"].open.set()
     opened = dfbatch.open(run.id, backend=dfbatch.Anthropic(api_key=KEY, base_url=alone.url))
 

@@ -16,6 +16,7 @@ from dfbatch.errors import InDoubt, OptionError
 
 from .cells import Cells
 from .hours import Hours
+from .plain_server import always, succeeded
 from .sites import KEY, Emulated, Plain, Site
 
 if TYPE_CHECKING:
@@ -123,6 +124,15 @@ def test_a_batch_that_ends_much_later_is_waited_for(site: Site, hours: Hours) ->
     assert (len(site.made()), site.bills(), site.calls("cancel")) == (1, [1, 1, 1], 0)
     assert 5 * 3600 <= hours.passed < 5.2 * 3600
     assert site.calls("list") + site.calls("retrieve") < 400
+
+
+def test_a_batch_whose_first_line_is_longer_than_a_megabyte_is_known_by_it(alone: Plain, hours: Hours) -> None:
+    answer = "long " * 500_000
+    alone.result = always(succeeded(answer))
+    alone.lose("reset", accepted=True)
+
+    assert ask(alone, ["a"], max_tokens=100_000) == [answer]
+    assert alone.calls("create") == 1
 
 
 def test_of_several_chunks_in_doubt_at_once_each_is_found_or_asked_again_once(site: Site, hours: Hours) -> None:
