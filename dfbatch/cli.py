@@ -171,6 +171,20 @@ def cancel(run: str, timeout: float | None, *, no_wait: bool) -> None:
 
 @main.command()
 @click.argument("run")
+@click.option("--pay-twice", is_flag=True, required=True, help="You know that they may be billed twice.")
+@_TIMEOUT
+@_NO_WAIT
+def resolve(run: str, *, pay_twice: bool, timeout: float | None, no_wait: bool) -> None:
+    """Ask requests of RUN again of which nobody knows whether the API has them; then wait for it.
+
+    `dfbatch wait` finds out for free, in ten minutes or when the batch that may be theirs has ended. Exits with 0 when
+    it is done, with 75 where it is not.
+    """
+    _waited(dfbatch.open(run).resolve(pay_twice=pay_twice), timeout, no_wait=no_wait)
+
+
+@main.command()
+@click.argument("run")
 @click.option("--at-server", is_flag=True, help="Delete its ended batches at the server too.")
 @_YES
 def forget(run: str, *, at_server: bool, yes: bool) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 README = Path(__file__).parents[1] / "README.md"
 COMMANDS = [
     *("cancel", "emulate", "export", "fetch-model", "forget", "prune"),
-    *("resume", "retry", "runs", "show", "wait"),
+    *("resolve", "resume", "retry", "runs", "show", "wait"),
 ]
 OPTIONS = {
     "show": [],
@@ -36,6 +36,7 @@ OPTIONS = {
     "resume": ["--lost", "--timeout", "--no-wait"],
     "retry": ["--which", "--via", "--max-tokens", "--model", "--timeout", "--no-wait"],
     "cancel": ["--timeout", "--no-wait"],
+    "resolve": ["--pay-twice", "--timeout", "--no-wait"],
     "forget": ["--at-server", "--yes"],
     "prune": ["--older-than", "--yes"],
 }
@@ -272,6 +273,19 @@ def test_cancel_without_waiting_ends_when_the_server_knows(under_way: tuple[test
     assert out.startswith(f"<Run {run_id} · cancel")
     assert all(batch["cancel_initiated_at"] for batch in batches)
     assert len(batches) == 2
+
+
+def test_resolve_asks_again_what_is_in_doubt_and_only_with_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "emulator")
+    with testing.Emulator(engine="sample", faults=["500@create:times=1"]) as emulator:
+        run = dfbatch.submit(pd.DataFrame({"text": ["a", "b"]}), "Say {text}", progress=False)
+        states = [[chunk.state for chunk in run._ledger.chunks(run.id)]]
+        told = [say("resolve", run.id).exit_code, say("resolve", run.id, "--pay-twice").exit_code]
+        states.append([chunk.state for chunk in run._ledger.chunks(run.id)])
+
+        assert told == [2, 0]
+        assert states == [["orphaned"], ["abandoned", "collected"]]
+        assert set(emulator.usage()["billed_by_digest"].values()) == {1}
 
 
 def test_a_run_that_cannot_go_on_ends_with_75_and_says_why(run: dfbatch.Run) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dfbatch.ledger.records import ChunkRecord
 
 _READ = 1 << 21  # bytes of a file that are Python objects at one time
-LONGEST = 1 << 28  # bytes of one line: the API's largest answer is far below
+LONGEST = 1 << 28  # bytes of one line that are held: the API's largest answer is far below
 _ID = f"S{ID_WIDTH + 2}"  # so that a longer id is not cut to one of ours
 _END = "."  # behind each id, since numpy drops zero bytes at the end of a text
 _LINE_END, _RETURN, _OPEN, _SHUT = b"\n\r{}"
@@ -84,20 +84,32 @@ class Reader:
             yield from self._ours(Found(np.empty(0), lines, starts + offset, ends - starts))
 
     def _whole_lines(self) -> Iterator[tuple[bytes, int]]:
-        """Blocks that end with a line's end, and where they begin; a torn tail gets an end of its own."""
-        rest, offset = b"", 0
+        """Blocks that end with a line's end, and where they begin; a torn tail gets an end of its own.
+
+        A line longer than any answer is not held: it is strange.
+        """
+        rest, offset, skipping = bytearray(), 0, False
         with self._path.open("rb", buffering=0) as file:
             while block := file.read(_READ):
-                block = rest + block
                 cut = block.rfind(b"\n") + 1
-                rest = block[cut:]
-                if len(rest) > LONGEST:
-                    raise ValueError(f"a line of more than {LONGEST:,} bytes in {self._path.name}")
+                if skipping and cut:
+                    begin = block.find(b"\n") + 1
+                    offset += begin
+                    block, cut, skipping = block[begin:], cut - begin, False
+                if skipping:
+                    offset += len(block)
+                    continue
                 if cut:
-                    yield block[:cut], offset
-                    offset += cut
+                    yield bytes(rest) + block[:cut], offset
+                    offset += len(rest) + cut
+                    rest.clear()
+                rest += block[cut:]
+                if len(rest) > LONGEST:
+                    self.strange += 1
+                    offset += len(rest)
+                    rest, skipping = bytearray(), True
         if rest:
-            yield rest + b"\n", offset
+            yield bytes(rest) + b"\n", offset
 
     def _one_by_one(
         self, block: bytes, starts: np.ndarray[Any, Any], ends: np.ndarray[Any, Any]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import resource
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from dfbatch import schemas
@@ -26,7 +30,6 @@ from .plain_server import succeeded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 MANY = settings(
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -190,6 +193,43 @@ def test_any_permutation_of_lines_gives_the_same_rows(
         best = [kind for kind in kinds if OUTCOME[kind] == "succeeded"]
         best = best or [kind for kind in kinds if OUTCOME[kind] in FINAL] or kinds
         assert outcome in ({OUTCOME[kind] for kind in best} or {"missing"})
+
+
+@MANY
+@given(parts=st.lists(piece, max_size=10), read=st.integers(1, 40), longest=st.integers(0, 400))
+def test_lines_that_are_too_long_to_hold_are_as_if_they_were_not_there(
+    ledger: Ledger, parts: list[bytes], read: int, longest: int
+) -> None:
+    """Wherever a line begins and ends in what is read at one time, by which it may be longer."""
+    assume(not any(longest < len(part) <= longest + read for part in parts))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dfbatch.run.reader._READ", read)
+        patch.setattr("dfbatch.run.reader.LONGEST", longest)
+        found = laid(filled(ledger, b"".join(part + b"\n" for part in parts)))
+
+    assert found == laid(filled(ledger, b"\n".join(part for part in parts if len(part) <= longest)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
+def test_a_line_of_gigabytes_is_passed_over_in_bounded_memory(ledger: Ledger) -> None:
+    """The file is sparse: it takes no room. The process may have a gigabyte more than it has: it would need two."""
+    path = ledger.chunk_file("c", "jsonl")
+    with path.open("wb") as file:
+        file.write(line(0, "succeeded") + b"\n")
+        file.seek(2 << 30, os.SEEK_CUR)
+        file.write(b"\n" + line(1, "refusal") + b"\n")
+    path.chmod(0o600)
+    sheet = Sheet(REQUESTS, schemas.read(None))
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (held + (1 << 30), before[1]))
+    try:
+        sheet.take(CHUNK, ledger.chunk_file("c", "map.npy"), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    sheet.absent(ledger.chunk_file("c", "map.npy"), "missing", "no line")
+
+    assert [outcome for outcome, *_ in laid(sheet)] == ["succeeded", "refused", *["missing"] * 4]
 
 
 @MANY
