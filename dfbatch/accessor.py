@@ -43,7 +43,8 @@ def batch(df: Frame, prompt: Any, schema: Any = None, **options: Any) -> Frame:
     into           None                name of the answer's column (None: answer); of several columns, their prefix
     unpack         True                a column for each field of an object schema; False: one column of structs
     include        ()                  columns beside the answer, a list of any of 'status', 'error', 'stop_reason',
-                                       'input_tokens', 'output_tokens', 'custom_id', 'message'
+                                       'input_tokens', 'output_tokens', 'cost' (USD that the row cost this run; of
+                                       equal rows the first bears it), 'custom_id', 'message'
     key            None                column that tells rows apart, for run.answers() and run.join(df)
     params         {}                  any other parameter of the Messages API, as it is: {"temperature": 0}
     betas          ()                  betas that the batch asks for: ["output-300k-2026-03-24"]
@@ -64,6 +65,8 @@ def batch(df: Frame, prompt: Any, schema: Any = None, **options: Any) -> Frame:
     progress       'auto'              how waiting looks: 'panel', 'bar', 'log', False; 'auto': as it fits the place
     name           None                name of the run, for dfbatch.open(name)
     dtype_backend  None                'pyarrow': pandas columns of Arrow dtypes
+    prices         {}                  prices of your own, by model, USD per million tokens through /v1/messages:
+                                       {"my-model": {"input": 1.0, "output": 5.0}}; also in prices.toml in DFBATCH_HOME
 
     `samples=3` asks every row three times and pays for each: a row's answer is the whole one that most samples gave
     (with ties, the earliest), `claude_agreement` (or `{into}_agreement`) the share of the three that gave it, and

@@ -209,6 +209,39 @@ def export(run: str, path: str) -> None:
 
 
 @main.command()
+def prices() -> None:
+    """Print what models cost: USD per million tokens in a batch and in ordinary calls, each with its source.
+
+    Prices of your own go into prices.toml in DFBATCH_HOME: a table a model, such as
+    ["my-model"] with the lines input = 1.0 and output = 5.0 (ordinary calls).
+    """
+    from dfbatch.run import models
+
+    click.echo(f"{'model':<20}{'batch in/out':>16}{'in/out':>14}{'cache 5m/1h/read':>20}  source")
+    for model in models().listed:
+        price = model.price
+        batch = f"{price.input * model.batch:g} / {price.output * model.batch:g}"
+        cached = f"{price.cache_write_5m:g} / {price.cache_write_1h:g} / {price.cache_read:g}"
+        line = f"{model.id:<20}{batch:>16}{f'{price.input:g} / {price.output:g}':>14}{cached:>20}  {model.source}"
+        click.echo(line + (f"; dearer past {model.above:,} tokens" if model.above else ""))
+
+
+@main.command()
+@click.option("--since", default="30d", show_default=True, metavar="DAYS", help="Of the last days, as 30d or 7.")
+@click.option("--by", type=click.Choice(["run", "model", "day"]), default="run", show_default=True, help="A line each.")
+def costs(since: str, by: str) -> None:
+    """Print what all runs cost: a line each run, model or day, and the sum."""
+    from dfbatch.run import all_accounts
+
+    try:
+        days = float(since.removesuffix("d"))
+    except ValueError:
+        raise click.BadParameter(f"{since!r} is no number of days", param_hint="--since") from None
+    told = all_accounts(days=days, by=by)
+    click.echo("\n".join(map(str, told)) or f"nothing was collected in the last {days:g} days")
+
+
+@main.command()
 @click.option(
     "--older-than", type=click.FloatRange(min=0), required=True, metavar="DAYS", help="Days without a change."
 )

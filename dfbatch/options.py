@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from dfbatch.errors import OptionError
+from dfbatch.models import Models
 
 OnNull = Literal["skip", "send", "raise"]
 OnError = Literal["null", "raise"]
 Progress = Literal["auto", "panel", "bar", "log", False]
-Include = Literal["status", "error", "stop_reason", "input_tokens", "output_tokens", "custom_id", "message"]
+Include = Literal["status", "error", "stop_reason", "input_tokens", "output_tokens", "cost", "custom_id", "message"]
 
 DEFAULT_MODEL = "claude-haiku-4-5"
 DEFAULT_MAX_TOKENS = 1024
@@ -68,6 +69,7 @@ class Options:
     progress: Progress = "auto"
     name: str | None = None
     dtype_backend: Literal["pyarrow"] | None = None
+    prices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check every value here, so that no later place has to."""
@@ -99,6 +101,7 @@ class Options:
                     f"betas holds {beta!r}, which is no name of a beta", hint='betas=("output-300k-2026-03-24",)'
                 )
         _check_system(self.system)
+        Models.read(self.prices)
         self._check_params()
 
     def _check_samples(self) -> None:

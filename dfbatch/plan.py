@@ -6,12 +6,15 @@ Finding out what was paid already is the ledger's; measuring tokens is not built
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dfbatch.pricing import Tokens, cost, dollars
 from dfbatch.requests import DIGEST, REQUEST, Digester
+
+if TYPE_CHECKING:
+    from dfbatch.models import Model
 
 # English prose is about four bytes a token on the Claude 3 to 4.5 tokenizer; newer ones make up to 30 % more tokens,
 # and other scripts up to one token a byte or two. Bounds for a forecast, not measurements.
@@ -33,7 +36,7 @@ class Forecast:
         return f"{dollars(self.low)} to {dollars(self.high, as_if=self.as_if)} (forecast from bytes)"
 
 
-def forecast(model: str, body_bytes: int, requests: int, max_tokens: int, *, as_if: bool = False) -> Forecast:
+def forecast(model: Model | None, body_bytes: int, requests: int, max_tokens: int, *, as_if: bool = False) -> Forecast:
     """What sending these bytes may cost in a batch, USD."""
     low, high = (
         cost(model, Tokens(round(body_bytes / per_token), round(requests * answer)))

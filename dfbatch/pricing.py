@@ -1,89 +1,146 @@
-"""Prices as data, each with source and date, and what tokens cost. When money may be spent is not decided here."""
+"""What tokens cost, and what was not paid. Prices are data in `models.py`; what may be spent is not decided here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
-BATCH_DISCOUNT: Final = 0.5  # half of every column; platform.claude.com, pricing, August 2026
+import numpy as np
 
+if TYPE_CHECKING:
+    from dfbatch.models import Model, Price
 
-@dataclass(frozen=True, slots=True)
-class Price:
-    """USD per million tokens through `/v1/messages`; `source` says where and when it was read."""
-
-    input: float
-    output: float
-    cache_write: float
-    cache_read: float
-    source: str
-
-
-PRICES: Final[dict[str, Price]] = {
-    "claude-haiku-4-5": Price(1.0, 5.0, 1.25, 0.10, "platform.claude.com, pricing, August 2026"),
-}
+MILLION = 1e6
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Tokens of a run or a row, as `usage` counts them."""
+    """Tokens of a run or a row, as `usage` counts them; those written to the cache by how long they are kept."""
 
     input: int = 0
     output: int = 0
-    cache_write: int = 0
+    cache_write_5m: int = 0
+    cache_write_1h: int = 0
     cache_read: int = 0
 
     def __add__(self, other: Tokens) -> Tokens:
         """The sum, part by part."""
-        return Tokens(
-            self.input + other.input,
-            self.output + other.output,
-            self.cache_write + other.cache_write,
-            self.cache_read + other.cache_read,
+        return Tokens(*(getattr(self, part.name) + getattr(other, part.name) for part in fields(Tokens)))
+
+    @classmethod
+    def of(cls, found: np.ndarray[Any, Any]) -> Tokens:
+        """The sum of what was found of requests (`results.FOUND`)."""
+        total = {name: int(column(found, name).sum(dtype=np.int64)) for name in _PARTS}
+        return cls(
+            total["input"],
+            total["output"],
+            total["written"] - total["written_1h"],
+            total["written_1h"],
+            total["read"],
         )
 
 
-def price_of(model: str) -> Price | None:
-    """The price of a model by its id, alias or dated id; None where it is not known, never zero.
+NONE = Tokens()
 
-    >>> price_of("claude-haiku-4-5-20251001").input
-    1.0
-    """
-    known = PRICES.get(model)
-    if known is None and model[-9:-8] == "-" and model[-8:].isdecimal():
-        known = PRICES.get(model[:-9])
-    return known
+_PARTS = ("input", "output", "written", "written_1h", "read")
 
 
-def cost(model: str, tokens: Tokens, *, batch: bool = True) -> float | None:
-    """USD for these tokens, through a batch or synchronously; None where the model's price is not known.
+def column(found: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
+    """A field of what was found; nothing where it was kept before there was such a field."""
+    names = found.dtype.names or ()
+    part: np.ndarray[Any, Any] = found[name] if name in names else np.zeros(len(found), np.uint32)
+    return part
 
-    >>> round(cost("claude-haiku-4-5", Tokens(input=1_000_000, output=100_000)), 2)
+
+def cost(model: Model | None, tokens: Tokens, *, batch: bool = True) -> float | None:
+    """USD of one request with these tokens, through a batch or synchronously; None where the price is not known.
+
+    >>> from dfbatch.models import Models
+    >>> round(cost(Models().find("claude-haiku-4-5"), Tokens(input=1_000_000, output=100_000)), 2)
     0.75
     """
-    price = price_of(model)
-    if price is None:
+    if model is None:
         return None
-    full = (
+    prompt = tokens.input + tokens.cache_write_5m + tokens.cache_write_1h + tokens.cache_read
+    price = model.long if model.long and model.above is not None and prompt > model.above else model.price
+    full: float = _full(price, tokens)
+    return full * model.batch if batch else full
+
+
+def _full(price: Price, tokens: Any) -> Any:
+    return (
         tokens.input * price.input
         + tokens.output * price.output
-        + tokens.cache_write * price.cache_write
+        + tokens.cache_write_5m * price.cache_write_5m
+        + tokens.cache_write_1h * price.cache_write_1h
         + tokens.cache_read * price.cache_read
-    ) / 1e6
-    return full * BATCH_DISCOUNT if batch else full
+    ) / MILLION
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Tokens of many requests, one number a request."""
+
+    input: np.ndarray[Any, Any]
+    output: np.ndarray[Any, Any]
+    cache_write_5m: np.ndarray[Any, Any]
+    cache_write_1h: np.ndarray[Any, Any]
+    cache_read: np.ndarray[Any, Any]
+
+
+def costs(
+    model: Model | None, found: np.ndarray[Any, Any], *, batch: bool = True, cached: bool = True
+) -> np.ndarray[Any, Any] | None:
+    """USD of each request, from what was found of it (`results.FOUND`); None where the price is not known.
+
+    `cached=False`: what they would have cost without a prompt cache.
+    """
+    if model is None:
+        return None
+    parts = {name: column(found, name).astype(np.float64) for name in _PARTS}
+    prompt = parts["input"] + parts["written"] + parts["read"]
+    columns = _Columns(
+        parts["input"], parts["output"], parts["written"] - parts["written_1h"], parts["written_1h"], parts["read"]
+    )
+    if not cached:
+        none = np.zeros(len(found))
+        columns = _Columns(prompt, parts["output"], none, none, none)
+    full: np.ndarray[Any, Any] = _full(model.price, columns)
+    if model.long and model.above is not None:
+        full = np.where(prompt > model.above, _full(model.long, columns), full)
+    full = full * np.where(column(found, "us") > 0, model.geo, 1.0)
+    return full * model.batch if batch else full
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a run did not pay, in USD: by batches against ordinary calls, by asking equal rows once, by answers of
+    earlier runs, by the prompt cache (less than nothing where writing it cost more than reading it saved).
+    """  # noqa: D205 - one sentence
+
+    batch: float = 0.0
+    dedupe: float = 0.0
+    reuse: float = 0.0
+    cache: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.batch + self.dedupe + self.reuse + self.cache
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What a run's answers cost so far: USD, None where the price is not known; `as_if` where nothing is spent.
 
-    `saved` is what answers of earlier runs would have cost again.
+    `reserved` is the most that what is under way may cost. `saved` says what was not paid, and why.
     """
 
     spent: float | None
     tokens: Tokens
     as_if: bool = False
-    saved: float | None = 0.0
+    saved: Saved | None = None
+    reserved: float | None = 0.0
 
     def __str__(self) -> str:
         """`$0.41`, `$0.41 as-if` or `unknown`."""

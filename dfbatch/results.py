@@ -32,10 +32,14 @@ FOUND = np.dtype(
         ("output", "<u4"),
         ("written", "<u4"),
         ("read", "<u4"),
+        ("written_1h", "<u4"),  # of those written
+        ("us", "u1"),  # processed in the United States, which costs more
         ("offset", "<i8"),
         ("length", "<i8"),
     ]
 )
+
+BILLED: Final = ["input", "output", "written", "read", "written_1h", "us"]  # the fields of FOUND that money depends on
 
 _CUT_SHORT = frozenset({"max_tokens", "model_context_window_exceeded", "pause_turn"})
 
@@ -47,6 +51,12 @@ class Block(msgspec.Struct, gc=False):
     text: str | None = None
 
 
+class Written(msgspec.Struct, gc=False):
+    """Tokens written to the prompt cache, by how long it keeps them."""
+
+    ephemeral_1h_input_tokens: int | None = 0
+
+
 class Usage(msgspec.Struct, gc=False):
     """Tokens, as the API counts them; most keys may be null or absent."""
 
@@ -54,6 +64,8 @@ class Usage(msgspec.Struct, gc=False):
     output_tokens: int | None = 0
     cache_creation_input_tokens: int | None = 0
     cache_read_input_tokens: int | None = 0
+    cache_creation: Written | None = None
+    inference_geo: str | None = None
 
 
 class Message(msgspec.Struct, gc=False):

@@ -22,6 +22,7 @@ from pydantic import BaseModel
 
 import dfbatch
 from dfbatch import pricing
+from dfbatch.models import Models
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -121,7 +122,7 @@ def accuracy(right: int, asked: int) -> str:
 
 def price(tokens: pricing.Tokens, *, exact: bool) -> str:
     """What these tokens cost on Claude, in a batch and one by one."""
-    batch, sync = (pricing.dollars(pricing.cost(MODEL, tokens, batch=way)) for way in (True, False))
+    batch, sync = (pricing.dollars(pricing.cost(Models().find(MODEL), tokens, batch=way)) for way in (True, False))
     about = "" if exact else ", about: another model counted the tokens"
     return f"{batch} on {MODEL} in a batch, {sync} one by one{about}"
 

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 
 README = Path(__file__).parents[1] / "README.md"
 COMMANDS = [
-    *("cancel", "emulate", "export", "fetch-model", "forget", "prune"),
+    *("cancel", "costs", "emulate", "export", "fetch-model", "forget", "prices", "prune"),
     *("resolve", "resume", "retry", "runs", "show", "wait"),
 ]
 OPTIONS = {
     "show": [],
     "runs": [],
+    "prices": [],
+    "costs": ["--since", "--by"],
     "export": [],
     "wait": ["--timeout"],
     "resume": ["--lost", "--timeout", "--no-wait"],
@@ -119,7 +121,7 @@ def test_runs_are_listed_a_line_each(run: dfbatch.Run) -> None:
 
     assert told.exit_code == 0
     assert re.fullmatch(
-        rf"{run.id}  \d{{4}}-\d\d-\d\d \d\d:\d\d  done +2/3 rows +[\d.]+ kB  \w+, not Claude  topics\n",
+        rf"{run.id}  \d{{4}}-\d\d-\d\d \d\d:\d\d  done +2/3 rows +\$[\d.]+ as-if +[\d.]+ kB  \w+, not Claude  topics\n",
         told.output,
     )
 

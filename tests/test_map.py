@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).parents[1] / "dfbatch"
 
 VALUES = [
-    *("version", "errors", "kinds", "options", "prompts", "schemas", "requests"),
+    *("version", "errors", "kinds", "models", "options", "prompts", "schemas", "requests"),
     *("chunks", "results", "columns", "pricing", "plan"),
 ]
 INSIDE = {  # the order of files in values that are packages

@@ -83,8 +83,8 @@ def test_the_options_built_are_those_that_the_docstring_of_batch_lists() -> None
             f"include='all' is one string\nHint: a list of any of {', '.join(map(repr, get_args(Include)))}",
         ),
         (
-            {"include": ["status", "cost"]},
-            f"include='cost'\nHint: one of {', '.join(map(repr, get_args(Include)))}",
+            {"include": ["status", "costs"]},
+            f"include='costs'\nHint: one of {', '.join(map(repr, get_args(Include)))}",
         ),
         ({"betas": "a-2026-01-01"}, "betas='a-2026-01-01' is one string\nHint: betas=(\"a-2026-01-01\",)"),
         ({"params": [("top_k", 1)]}, 'params must be a mapping, got list\nHint: params={"thinking": …}'),

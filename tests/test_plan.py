@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dfbatch.models import Models
 from dfbatch.plan import Forecast, distinct, forecast, locate, occurrences
 from dfbatch.pricing import Tokens, cost
 from dfbatch.requests import DIGEST
@@ -15,6 +16,7 @@ from dfbatch.requests import DIGEST
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+HAIKU = Models().find("claude-haiku-4-5")
 # few values, zero bytes at either end, and halves that are equal where digests differ
 HALF = st.sampled_from([bytes(8), b"\x00" * 7 + b"\x01", b"\xff" * 8, b"abcdefgh"])
 ONE = st.builds(lambda left, right: left + right, HALF, HALF)
@@ -76,8 +78,8 @@ def test_locate_and_distinct_agree(known: list[bytes], rows: list[bytes]) -> Non
 
 @given(st.integers(100, 10**9), st.integers(1, 10**6), st.integers(1, 10**5))
 def test_a_forecast_is_a_range_that_grows_with_what_is_sent(size: int, requests: int, max_tokens: int) -> None:
-    small = forecast("claude-haiku-4-5", size, requests, max_tokens)
-    large = forecast("claude-haiku-4-5", size + 1_000, requests + 1, max_tokens)
+    small = forecast(HAIKU, size, requests, max_tokens)
+    large = forecast(HAIKU, size + 1_000, requests + 1, max_tokens)
 
     assert small.low is not None
     assert small.high is not None
@@ -87,18 +89,18 @@ def test_a_forecast_is_a_range_that_grows_with_what_is_sent(size: int, requests:
 
 
 def test_the_most_that_a_forecast_names_is_every_answer_at_its_limit() -> None:
-    made = forecast("claude-haiku-4-5", 2_500_000, 1_000, 100)
+    made = forecast(HAIKU, 2_500_000, 1_000, 100)
 
-    assert made.high == cost("claude-haiku-4-5", Tokens(input=1_000_000, output=100_000))
+    assert made.high == cost(HAIKU, Tokens(input=1_000_000, output=100_000))
 
 
 def test_a_forecast_says_that_it_is_one() -> None:
-    assert str(forecast("claude-haiku-4-5", 2_500_000, 1_000, 100)) == "$0.28 to $0.75 (forecast from bytes)"
+    assert str(forecast(HAIKU, 2_500_000, 1_000, 100)) == "$0.28 to $0.75 (forecast from bytes)"
     assert str(Forecast(0.25, 0.75, as_if=True)) == "$0.25 to $0.75 as-if (forecast from bytes)"
 
 
 def test_a_model_without_a_price_has_no_forecast_and_not_a_free_one() -> None:
-    made = forecast("some-model", 2_500_000, 1_000, 100)
+    made = forecast(None, 2_500_000, 1_000, 100)
 
     assert (made.low, made.high) == (None, None)
     assert str(made) == "cost unknown: no price for this model"

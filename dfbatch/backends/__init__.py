@@ -6,7 +6,7 @@ Nothing here waits, retries or remembers: that is `run/`. Nothing here knows row
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import msgspec
 
@@ -109,6 +109,18 @@ class Backend(Protocol):
 
     async def ask(self, params: bytes, betas: Sequence[str], *, timeout: float = 600.0) -> bytes:  # noqa: ASYNC109 - of the transport
         """Ask for one message now, at full price, once; its JSON as it came."""
+
+    async def count(self, params: bytes, betas: Sequence[str]) -> int | None:
+        """The tokens of one request's prompt, as the server estimates them, free of charge; None where it counts none.
+
+        Raises NotFound where there is no such model.
+        """
+
+    async def describe(self, model: str) -> dict[str, Any] | None:
+        """What the server tells of a model, by id or alias: limits, features; None where it tells of none.
+
+        Raises NotFound where there is no such model.
+        """
 
     def results(self, batch_id: str) -> AsyncIterator[bytes]:
         """The raw results, in blocks."""

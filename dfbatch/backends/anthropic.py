@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from dfbatch.backends import Accepted, Batch, Listing
 from dfbatch.backends.access import API, Secret, address, credential, sendable
+from dfbatch.backends.counting import count_in, counted, info_in, place_of, silent
 from dfbatch.backends.faults import certain, check, translated
 from dfbatch.backends.pages import Page, Search, all_since
 from dfbatch.backends.reading import ACCEPTED, UNREADABLE, blocks, peek, server_time, shaped, whole
@@ -32,6 +33,7 @@ VERSIONS = ("2023-06-01", "2026-10-21")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ROUTE = "/v1/messages/batches"
 _MESSAGES = "/v1/messages"
+_COUNT = "/v1/messages/count_tokens"
 _CREATE_TIMEOUT = 600.0  # seconds to wait for the reply to a create: giving up early makes it ambiguous
 
 
@@ -175,6 +177,18 @@ class Anthropic:
         shaped(response, _Message)
         return response.content
 
+    async def count(self, params: bytes, betas: Sequence[str]) -> int | None:
+        """Keys that a count does not take are left out."""
+        model, body = counted(params)
+        response = await self._advice("POST", _COUNT, model, body, betas)
+        return None if response is None else count_in(response)
+
+    async def describe(self, model: str) -> dict[str, Any] | None:
+        """By id or alias; a name that cannot be part of a path is not asked for."""
+        place = place_of(model)
+        response = await self._advice("GET", place, model) if place else None
+        return None if response is None else info_in(response)
+
     async def poll(self, ids: Collection[str]) -> dict[str, Batch | None]:
         """One batch is retrieved; several are found in the list, newest first; stragglers are retrieved."""
         found: dict[str, Batch | None] = {}
@@ -246,6 +260,25 @@ class Anthropic:
         self._note(response)
         return response
 
+    async def _advice(
+        self, method: str, path: str, model: str, body: bytes | None = None, betas: Sequence[str] = ()
+    ) -> httpx.Response | None:
+        """A reply that is good to have; None where the server has no such route, or is not the API."""
+        headers = {"content-type": "application/json"} if body is not None else {}
+        with translated(self.base_url):
+            async with self._shared_client().stream(
+                method, path, content=body, headers=headers | _asking_for(betas)
+            ) as reply:
+                try:
+                    response = await whole(reply)
+                    if silent(response, model):
+                        return None
+                    check(response, asking=True)
+                except NotTheApi:
+                    return None
+        self._note(response)
+        return response
+
     async def _post(
         self,
         route: str,
@@ -256,9 +289,7 @@ class Anthropic:
     ) -> httpx.Response:
         """What costs money has a connection of its own: an old one may be closing as it goes out, and that is doubt."""
         source = _Handed(body)
-        headers = {"content-type": "application/json", "content-length": str(length)}
-        if betas:
-            headers["anthropic-beta"] = ",".join(betas)
+        headers = {"content-type": "application/json", "content-length": str(length), **_asking_for(betas)}
         with translated(self.base_url, all_sent=lambda: source.done):
             async with (
                 self._new_client(timeout=patience) as client,
@@ -328,6 +359,10 @@ class _Handed:
         self.done = True  # said before the last block leaves: in doubt, in doubt
         if held is not None:
             yield held
+
+
+def _asking_for(betas: Sequence[str]) -> dict[str, str]:
+    return {"anthropic-beta": ",".join(betas)} if betas else {}
 
 
 def _path(batch_id: str) -> str:

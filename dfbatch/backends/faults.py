@@ -79,7 +79,7 @@ def check(response: httpx.Response, *, creating: bool = False, asking: bool = Fa
     if response.is_success:
         return
     status = response.status_code
-    kind, message, code = _read(response)
+    kind, message, code = said(response)
     what = f"the API said {status}" + (f" {kind}" if kind else "") + f": {message}"
     about: dict[str, object] = {
         "status": status,
@@ -143,7 +143,7 @@ def not_the_api(response: httpx.Response, **about: object) -> NotTheApi:
     )
 
 
-def _read(response: httpx.Response) -> tuple[str, str, str | None]:
+def said(response: httpx.Response) -> tuple[str, str, str | None]:
     """Type, message and code of an error body; liberal: Cloudflare's has no outer type, a proxy's is HTML."""
     with contextlib.suppress(msgspec.MsgspecError, ValueError, RecursionError):
         body = msgspec.json.decode(response.content)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar
 
 import msgspec
 
@@ -150,6 +150,14 @@ class Local(Anthropic):
     async def ask(self, params: bytes, betas: Sequence[str], *, timeout: float = 600.0) -> bytes:  # noqa: ASYNC109 - the transport's: seconds without a byte
         """As the API."""
         return await self._through(super().ask, params, betas, timeout=timeout)
+
+    async def count(self, params: bytes, betas: Sequence[str]) -> int | None:
+        """As the API."""
+        return await self._through(super().count, params, betas)
+
+    async def describe(self, model: str) -> dict[str, Any] | None:
+        """As the API."""
+        return await self._through(super().describe, model)
 
     async def poll(self, ids: Collection[str]) -> dict[str, Batch | None]:
         """As the API; the child is started again where it ended with another kernel."""

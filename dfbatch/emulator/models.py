@@ -5,8 +5,10 @@ Not here: the rules that use these facts (params/rules.py) and the sums (billing
 
 from __future__ import annotations
 
+import threading
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -78,9 +80,17 @@ class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return _by_name().get(name) if isinstance(name, str) else None
 
 
-@cache
+_READING: Final = threading.Lock()
+
+
 def catalogue() -> Catalogue:
-    """All models, read once."""
+    """All models, read once: two threads that decode into one type for the first time can crash msgspec 0.22."""
+    with _READING:
+        return _catalogue()
+
+
+@cache
+def _catalogue() -> Catalogue:
     return msgspec.toml.decode(Path(__file__).with_name("models.toml").read_bytes(), type=Catalogue)
 
 

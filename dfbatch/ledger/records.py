@@ -36,6 +36,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     retries: int = 2  # automatic tries after one that may pass
     correct: bool = True  # whether an answer that does not fit the schema is asked for once more
     samples: int = 1  # answers a row
+    prices: dict[str, Any] = {}  # of models, as the call said them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

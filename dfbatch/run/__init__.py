@@ -9,6 +9,7 @@ layout    columns and their names         report    a run in words;  votes: seve
 join      rows known again                again     asked again by hand;  portable: a run as one file
 using     whose connections stay open    listing   the table of runs;  prune: room on the disk
 why       why nothing is reused          adopt     batches of a lost ledger;  relics: what is left of them
+prices    whose prices count             costs     what a run cost;  accounts: what all of them cost
 """
 
 from dfbatch.run.handle import Run
@@ -16,10 +17,12 @@ from dfbatch.run.prune import Pruned
 from dfbatch.run.shelf import (
     Runs,
     adopt_batches,
+    all_accounts,
     all_runs,
     begin,
     close_ledgers,
     ledger,
+    models,
     newest,
     open_run,
     prune_runs,
@@ -31,10 +34,12 @@ __all__ = [
     "Run",
     "Runs",
     "adopt_batches",
+    "all_accounts",
     "all_runs",
     "begin",
     "close_ledgers",
     "ledger",
+    "models",
     "newest",
     "open_run",
     "prune_runs",

@@ -17,7 +17,7 @@ from dfbatch.frames import adapter as adapter_of
 from dfbatch.frames.cells import Table
 from dfbatch.kinds import Kind
 from dfbatch.results import OUTCOMES, SUCCEEDED
-from dfbatch.run import failures, layout, votes, written
+from dfbatch.run import costs, failures, layout, votes, written
 from dfbatch.run.join import matched
 from dfbatch.run.report import Row, answer_text, asked, content_text, keys
 from dfbatch.run.rows import contents
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dfbatch.frames import Adapter
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.records import RunRecord
+    from dfbatch.models import Models
     from dfbatch.prompts import Prompt
     from dfbatch.run.sheet import Sheet
     from dfbatch.schemas import Schema
@@ -46,6 +47,7 @@ class Answers:
     record: RunRecord
     sheet: Sheet
     rows: Array  # ROW
+    models: Models  # with their prices
 
     @property
     def take(self) -> Array:
@@ -72,7 +74,7 @@ class Answers:
 
     def columns(self) -> list[Column]:
         """The columns for the frame as submitted; noted, so that the cell can be run again."""
-        columns = layout.laid_out(self.sheet, self.record.spec, self.take)
+        columns = layout.laid_out(self.sheet, self.record.spec, self.take, cost=self._cost(self.take))
         written.note(self.ledger, self.record, columns)
         return columns
 
@@ -84,7 +86,15 @@ class Answers:
         )
         take = matched(self.ledger, self.record, self.rows, adapter, df)
         self.columns()  # what is laid is noted by the run's own rows
-        return layout.laid_out(self.sheet, spec, take), makes_room
+        return layout.laid_out(self.sheet, spec, take, cost=self._cost(take)), makes_room
+
+    def _cost(self, take: Array) -> Column | None:
+        """USD of each row, where it was asked for; missing where the price is not known."""
+        if layout.COST not in self.record.spec.include:
+            return None
+        usd = costs.by_row(self.sheet, self.record, self.models, take)
+        known = take >= 0 if usd is not None else np.zeros(len(take), bool)
+        return Column(layout.COST, Kind("float"), np.zeros(len(take)) if usd is None else usd, known)
 
     def by_row(self) -> list[Column]:
         """One line a row: row, key, the columns, status, error."""

@@ -1,43 +1,120 @@
-"""What a run cost, try by try, and what it did not pay again. Prices are in `pricing.py`."""
+"""What a run cost, try by try and row by row, and what it did not pay. Sums of tokens are in `pricing.py`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from dfbatch import pricing
-from dfbatch.pricing import Cost, Tokens
+from dfbatch.ledger.states import ENDED, IN_DOUBT, POSTED, SUBMITTED
+from dfbatch.plan import forecast
+from dfbatch.pricing import Cost, Saved, Tokens
 
 if TYPE_CHECKING:
+    from dfbatch.ledger.records import RunRecord
+    from dfbatch.models import Models
     from dfbatch.run.loop import Work
+    from dfbatch.run.sheet import Bill, Sheet
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+BATCHED: Final = (
+    "",
+    "again",
+    "longer",
+    "corrected",
+    "hand",
+)  # kinds of chunks that go in a batch; others at the full price
 
 
-def cost(work: Work) -> Cost:
+def cost(work: Work, take: Array) -> Cost:
     """Every answer that the run's own chunks brought, those that gave way to a better one too.
 
-    What was asked by hand through `/v1/messages` is at the full price, everything else at a batch's.
+    `take` names the request of each row. What went through `/v1/messages` is at the full price, everything else at a
+    batch's.
     """
-    tokens, spent = Tokens(), 0.0
-    known = True
-    for chunk in work.sheet.chunks:
-        if chunk.run == work.record.id:
-            paid = work.sheet.paid.get(chunk.id, Tokens())
-            price = pricing.cost(chunk.model or work.record.model, paid, batch=chunk.kind != "now")
-            tokens, spent, known = tokens + paid, spent + (price or 0.0), known and price is not None
+    sheet, record, models = work.sheet, work.record, work.models
+    bills = [(chunk, sheet.bills[chunk.id]) for chunk in sheet.chunks if chunk.id in sheet.bills]
+    spent = [_usd(models, record, chunk, bill) for chunk, bill in bills]
     return Cost(
-        spent if known else None,
-        tokens,
-        as_if=not (work.record.spends and work.backend.spends),
-        saved=saved(work),
+        sum(float(each.sum()) for each in spent if each is not None) if all(e is not None for e in spent) else None,
+        sum((Tokens.of(bill.used) for _, bill in bills), Tokens()),
+        as_if=not (record.spends and work.backend.spends),
+        saved=saved(work, take),
+        reserved=reserved(work),
     )
 
 
-def saved(work: Work) -> float | None:
-    """What the answers drawn from other runs would have cost again in a batch, USD."""
-    sheet = work.sheet
-    foreign = [origin for origin, chunk in enumerate(sheet.chunks) if chunk.run != work.record.id]
-    part = sheet.found[np.isin(sheet.source, foreign)]
-    return pricing.cost(
-        work.record.model, Tokens(*(int(part[name].sum()) for name in ("input", "output", "written", "read")))
-    )
+def _usd(models: Models, record: RunRecord, chunk: Any, bill: Bill, **changes: bool) -> Array | None:
+    """USD of each request of a chunk."""
+    terms = {"batch": chunk.kind in BATCHED, **changes}
+    return pricing.costs(models.find(chunk.model or record.model), bill.used, **terms)
+
+
+def reserved(work: Work) -> float | None:
+    """The most that what is under way or in doubt may cost, USD."""
+    total = 0.0
+    for chunk in work.own(*POSTED, *IN_DOUBT, SUBMITTED, ENDED):
+        if chunk.id in work.sheet.bills:
+            continue
+        most = forecast(
+            work.models.find(chunk.model or work.record.model), chunk.bytes, chunk.requests, chunk.max_tokens
+        ).high
+        if most is None:
+            return None
+        total += most if chunk.kind in BATCHED else 2 * most
+    return total
+
+
+def by_request(sheet: Sheet, record: RunRecord, models: Models) -> Array | None:
+    """USD that each request cost this run, all its tries; None where a price is not known."""
+    total = np.zeros(len(sheet.requests))
+    for chunk in sheet.chunks:
+        bill = sheet.bills.get(chunk.id)
+        if bill is None:
+            continue
+        usd = _usd(models, record, chunk, bill)
+        if usd is None:
+            return None
+        laid = bill.targets >= 0
+        np.add.at(total, bill.targets[laid], usd[laid])
+    return total
+
+
+def by_row(sheet: Sheet, record: RunRecord, models: Models, take: Array) -> Array | None:
+    """USD of each row: the first of equal rows bears what they cost, the others nothing; None where it is not known."""
+    usd = by_request(sheet, record, models)
+    if usd is None:
+        return None
+    samples = record.spec.samples
+    once = usd.reshape(samples, -1).sum(axis=0)
+    rows = np.zeros(len(take))
+    first, at = np.unique(np.where(take < 0, -1, take % max(1, len(once))), return_index=True)
+    asked = first >= 0
+    rows[at[asked]] = once[first[asked]]
+    return rows
+
+
+def saved(work: Work, take: Array) -> Saved | None:
+    """What was not paid; None where a price is not known."""
+    sheet, record, models = work.sheet, work.record, work.models
+    batch = cache = 0.0
+    for chunk in sheet.chunks:
+        bill = sheet.bills.get(chunk.id)
+        if bill is None:
+            continue
+        paid, full, plain = (
+            _usd(models, record, chunk, bill, **way) for way in ({}, {"batch": False}, {"cached": False})
+        )
+        if paid is None or full is None or plain is None:
+            return None
+        batch += float((full - paid).sum())
+        cache += float((plain - paid).sum())
+    each = pricing.costs(models.find(record.model), sheet.found, cached=False)
+    if each is None:
+        return None
+    foreign = np.isin(sheet.source, [at for at, chunk in enumerate(sheet.chunks) if chunk.run != record.id])
+    copies = np.bincount(take[take >= 0], minlength=len(sheet.requests) // record.spec.samples) - 1
+    copies = np.tile(np.maximum(copies, 0), record.spec.samples)
+    return Saved(batch, dedupe=float((each * copies).sum()), reuse=float(each[foreign].sum()), cache=cache)

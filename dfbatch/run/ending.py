@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dfbatch.ledger import Ledger
-    from dfbatch.ledger.records import ChunkRecord, RunRecord
+    from dfbatch.ledger.records import ChunkRecord
     from dfbatch.run.loop import Work
     from dfbatch.run.sheet import Sheet
 
 
-def doubt(record: RunRecord, chunks: Sequence[ChunkRecord], *, spends: bool) -> str:
+def doubt(work: Work, chunks: Sequence[ChunkRecord]) -> str:
     """One line about chunks in doubt; empty where there are none."""
     if not chunks:
         return ""
     some = "1 chunk" if len(chunks) == 1 else f"{len(chunks)} chunks"
-    return f"{some} in doubt, {_stake(record, chunks, spends=spends)} at stake: looked for at the server (10 minutes)"
+    return f"{some} in doubt, {_stake(work, chunks)} at stake: looked for at the server (10 minutes)"
 
 
 def stopped(work: Work, unsent: Sequence[ChunkRecord]) -> RunPaused | None:
@@ -32,7 +32,7 @@ def stopped(work: Work, unsent: Sequence[ChunkRecord]) -> RunPaused | None:
     if lost := work.own(LOST):
         return _lost(run_id, lost)
     if chunks := work.chunks(*IN_DOUBT):
-        return in_doubt(work.record, chunks, spends=work.backend.spends)
+        return in_doubt(work, chunks)
     if unsent and not work.canceling:
         return RunPaused(
             f"run {run_id} paused: {len(unsent)} of {len(work.ledger.chunks(run_id))} chunks not sent",
@@ -59,14 +59,15 @@ def _lost(run_id: str, lost: Sequence[ChunkRecord]) -> BatchLost:
     )
 
 
-def in_doubt(record: RunRecord, chunks: Sequence[ChunkRecord], *, spends: bool) -> InDoubt:
+def in_doubt(work: Work, chunks: Sequence[ChunkRecord]) -> InDoubt:
     """What stops a run while nobody knows whether the API has some of its chunks."""
+    record = work.record
     count = sum(chunk.requests for chunk in chunks)
     some, are = ("1 chunk", "is") if len(chunks) == 1 else (f"{len(chunks)} chunks", "are")
     return InDoubt(
         f"{some} of run {record.id} {are} in doubt: {count:,} requests were sent, and no answer told whether the API"
         " accepted them",
-        f"{_stake(record, chunks, spends=spends)} may be billed for them already; nothing is sent again by itself",
+        f"{_stake(work, chunks)} may be billed for them already; nothing is sent again by itself",
         *dict.fromkeys(_why(chunk.error) for chunk in chunks if chunk.error),
         hint=f"dfbatch.open({record.id!r}).wait() looks for them at the server for ten minutes; to ask them again at"
         f" once, and perhaps pay twice: dfbatch.open({record.id!r}).resolve(pay_twice=True)",
@@ -79,14 +80,16 @@ def _why(error: str) -> str:
     return "; ".join([first, *(line for line in rest if line.startswith("request-id: "))])
 
 
-def _stake(record: RunRecord, chunks: Sequence[ChunkRecord], *, spends: bool) -> str:
+def _stake(work: Work, chunks: Sequence[ChunkRecord]) -> str:
+    models = [work.models.find(chunk.model or work.record.model) for chunk in chunks]
     highs = [
-        forecast(chunk.model or record.model, chunk.bytes, chunk.requests, chunk.max_tokens).high for chunk in chunks
+        forecast(model, chunk.bytes, chunk.requests, chunk.max_tokens).high
+        for model, chunk in zip(models, chunks, strict=True)
     ]
     known = [high for high in highs if high is not None]
     if len(known) < len(highs):
         return "an unknown sum (no price for this model)"
-    return f"at most {dollars(sum(known), as_if=not spends)}"
+    return f"at most {dollars(sum(known), as_if=not work.backend.spends)}"
 
 
 def cancel(ledger: Ledger, sheet: Sheet, chunks: Sequence[ChunkRecord]) -> None:

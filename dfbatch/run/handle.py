@@ -88,7 +88,9 @@ class Run:
         lock = prepared.lock if prepared else ledger.lock(record.id)
         self._work = Work(ledger, record, backend, sheet, lock, status=record.status, message=record.message)
         self._driver = Driver(self._work, self)
-        self._answers = Answers(ledger, record, sheet, read_array(ledger.run_file(record.id, "rows.npy")))
+        self._answers = Answers(
+            ledger, record, sheet, read_array(ledger.run_file(record.id, "rows.npy")), self._work.models
+        )
 
     def _empty_sheet(self) -> Sheet:
         requests = read_array(self._ledger.run_file(self.id, "requests.npy"))
@@ -132,7 +134,7 @@ class Run:
     def cost(self) -> pricing.Cost:
         """What this run cost so far (USD), every try counted; answers of earlier runs cost nothing again."""
         self._load()
-        return cost(self._work)
+        return cost(self._work, self._answers.take)
 
     @property
     def as_of(self) -> float:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dfbatch.schemas import Schema
 
 ANSWER = "answer"
+COST: Final = "cost"  # of include, in USD
 NOTHING: Final = -1  # the request of a row that asked nothing
 STRANGER: Final = -2  # of a row that is not of this run
 
@@ -59,10 +60,12 @@ def added(samples: int, include: Sequence[str]) -> list[str]:
     return [*([AGREEMENT] if samples > 1 else []), *include]
 
 
-def laid_out(sheet: Sheet, spec: Spec, take: np.ndarray[Any, Any], *, extras: bool = True) -> list[Column]:
+def laid_out(
+    sheet: Sheet, spec: Spec, take: np.ndarray[Any, Any], *, extras: bool = True, cost: Column | None = None
+) -> list[Column]:
     """The columns of a run for these rows (row → request of its first sample), named and ordered as the user asked.
 
-    -1 is a row that asked nothing, -2 one that is not of this run.
+    -1 is a row that asked nothing, -2 one that is not of this run. `cost` is the column of that name, where included.
     """
     beside: list[Column] = []
     strangers = take < NOTHING
@@ -72,7 +75,7 @@ def laid_out(sheet: Sheet, spec: Spec, take: np.ndarray[Any, Any], *, extras: bo
     columns = _answered(sheet, spec, take) + beside
     if extras:
         for name in spec.include:
-            column = sheet.added(name, take)
+            column = cost if name == COST and cost is not None else sheet.added(name, take)
             if name == "status":
                 column.values[strangers], column.valid[strangers] = CODE["missing"] - 1, True
             columns.append(Column(spec.prefix + name, EXTRAS[name], column.values, column.valid))

@@ -13,8 +13,10 @@ import numpy as np
 from dfbatch.ledger.files import read_array
 from dfbatch.ledger.states import COLLECTED, ENDED, SUBMITTED
 from dfbatch.plan import locate
+from dfbatch.pricing import dollars
 from dfbatch.progress.words import plain
 from dfbatch.results import SUCCEEDED
+from dfbatch.run.accounts import spent
 from dfbatch.run.polling import kept_until
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Listed:
     made: str
     status: str
     rows: str  # answered of all
+    spent: str
     disk: str
     model: str  # or who answered, where that was not Claude
     name: str
@@ -45,12 +48,14 @@ class Listed:
     def of(cls, ledger: Ledger, record: RunRecord, status: str, message: str, runs: frozenset[str]) -> Listed:
         """The line of a run; `runs` are all of the ledger."""
         chunks = ledger.chunks(record.id)
-        notes = [message, kept(ledger, chunks, datetime.now(UTC))]
+        last = kept(ledger, chunks, datetime.now(UTC))
+        notes = [message, "" if last[-10:] in message else last]  # the message may say it already
         return cls(
             run=record.id,
             made=time.strftime("%Y-%m-%d %H:%M", time.localtime(record.created)),
             status=status,
             rows=f"{answered(ledger, record, chunks):,}/{record.rows:,}",
+            spent=dollars(spent(ledger, record, chunks), as_if=not record.spends),
             disk=in_bytes(sum(map(size, files(ledger, record, chunks, runs)))),
             model=plain(record.answered_by or record.model),
             name=plain(record.name),
@@ -60,13 +65,13 @@ class Listed:
     def __str__(self) -> str:
         """The line."""
         note = f"({self.note})" if self.note else ""
-        line = f"{self.run}  {self.made}  {self.status:<10} {self.rows:>13} rows {self.disk:>8}"
+        line = f"{self.run}  {self.made}  {self.status:<10} {self.rows:>13} rows {self.spent:>12} {self.disk:>8}"
         return "  ".join(filter(None, [line, self.model, self.name, note]))
 
 
 def html(listed: Iterable[Listed]) -> str:
     """The table in a notebook, every word escaped."""
-    names = ("run", "made", "status", "answered", "on disk", "answered by", "name", "note")
+    names = ("run", "made", "status", "answered", "spent", "on disk", "answered by", "name", "note")
     head = "".join(f"<th>{name}</th>" for name in names)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in astuple(line))}</tr>" for line in listed)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

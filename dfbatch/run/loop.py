@@ -31,6 +31,7 @@ from dfbatch.run.collect import Collector
 from dfbatch.run.ending import first_line
 from dfbatch.run.now import keep
 from dfbatch.run.polling import Poller
+from dfbatch.run.prices import known
 from dfbatch.run.search import Search
 from dfbatch.run.sending import NETWORK_PAUSE, passing, send, told
 from dfbatch.run.using import in_use
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.lock import Lock
     from dfbatch.ledger.records import ChunkRecord, RunRecord
+    from dfbatch.models import Models
     from dfbatch.run.sheet import Sheet
 
 ELSEWHERE = 1.0  # seconds between looks at what another process is doing
@@ -68,12 +70,14 @@ class Work:
     offset: float = 0.0  # the server's clock minus ours, seconds
     heard: float = 0.0  # the latest that the server's clock told: whatever is sent now is made after that
     unasked: int = 0  # requests that would be asked again if we might send
+    models: Models = field(init=False)  # with their prices
     poller: Poller = field(init=False)
     search: Search = field(init=False)
     _taken: dict[str, Lock] = field(default_factory=dict)  # of dead runs, whose chunks in doubt we look after
 
     def __post_init__(self) -> None:
         """What looks at batches we know, and what looks for those we do not."""
+        self.models = known(self.ledger.folder, self.record.spec.prices)
         self.poller = Poller(self)
         self.search = Search(self)
 
@@ -259,7 +263,7 @@ class Work:
         if ended:
             self.say("collecting")
         elif waiting and not self.own(PLANNED):
-            doubt = ending.doubt(self.record, self.chunks(*IN_DOUBT), spends=self.backend.spends)
+            doubt = ending.doubt(self, self.chunks(*IN_DOUBT))
             self.say("canceling" if self.canceling else "waiting", doubt or self.poller.notice())
         return waiting
 

@@ -145,7 +145,9 @@ class Poller:
         if ends and timedelta(0) <= ends - datetime.fromtimestamp(now, ends.tzinfo) <= NEAR:
             line = f"batch {batch.id} expires at {ends:%H:%M} UTC: what is not answered by then is not billed"
         elif kept and (days := (kept - datetime.fromtimestamp(now, kept.tzinfo)).days) <= LAST_DAYS:
-            line = f"the results of batch {batch.id} can be had for {max(days, 0)} more days, until {kept.date()}"
+            line = f"the results of batch {batch.id} can be had for {days} days, until {kept.date()}"
+            if days < 0:
+                line = f"the results of batch {batch.id} could be had until {kept.date()}"
         else:
             return ""
         if chunk.id not in self._warned:

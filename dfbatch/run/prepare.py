@@ -25,6 +25,7 @@ from dfbatch.prompts.naming import fillable, near_miss
 from dfbatch.requests import Digester, Shared, shared
 from dfbatch.run import layout
 from dfbatch.run.claims import Claimed, claim
+from dfbatch.run.prices import known
 from dfbatch.run.rows import Asked, Scratch, ask, encoded_keys
 from dfbatch.run.sheet import Sheet
 from dfbatch.run.spools import Terms, remove
@@ -147,7 +148,8 @@ class _Made:
         sheet = Sheet(requests, self.schema, tuple(self.options.include), self.run_id)
         size = sum(chunk.bytes for chunk in claimed.chunks)
         count = sum(chunk.requests for chunk in claimed.chunks)
-        cost = forecast(self.options.model, size, count, self.options.max_tokens, as_if=not self.backend.spends)
+        model = known(self.ledger.folder, self.options.prices).find(self.options.model)
+        cost = forecast(model, size, count, self.options.max_tokens, as_if=not self.backend.spends)
         return Prepared(record, sheet, self.schema, firsts.row_request, lock, claimed, gives_way, cost, self.prompt)
 
     def _sampled(
@@ -195,6 +197,7 @@ class _Made:
             retries=options.retries,
             correct=options.correct,
             samples=options.samples,
+            prices={name: dict(price) for name, price in options.prices.items()},
         )
         return RunRecord(
             id=self.run_id,

@@ -67,7 +67,7 @@ def snapshot(run: Run, work: Work, ledger: Ledger, take: np.ndarray[Any, Any]) -
         elapsed=max(0.0, (_last_change(run.record, all_chunks) if status in _STILL else now) - run.record.created),
         spent=str(cost),
         message=run.message,
-        saved=pricing.dollars(cost.saved, as_if=cost.as_if) if cost.saved else "",
+        saved=pricing.dollars(cost.saved.reuse, as_if=cost.as_if) if cost.saved and cost.saved.reuse else "",
         tied=work.backend.kind == "local",
         why=f"{run.why} · asking again costs {run.forecast}" if run.why else "",
     )

@@ -6,7 +6,7 @@ Raw files are read here block by block; fetching them is the loop's.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -15,8 +15,7 @@ from dfbatch.columns import Builder, Column
 from dfbatch.kinds import TEXT, Kind
 from dfbatch.ledger.files import read_array
 from dfbatch.plan import locate
-from dfbatch.pricing import Tokens
-from dfbatch.results import CODE, FINAL, FOUND, OUTCOMES, PENDING, SUCCEEDED, Usage, meaning
+from dfbatch.results import BILLED, CODE, FINAL, FOUND, OUTCOMES, PENDING, SUCCEEDED, Usage, meaning
 from dfbatch.run.reader import Found, Reader
 from dfbatch.schemas import Invalid
 
@@ -39,9 +38,17 @@ EXTRAS: dict[str, Kind] = {  # what `include` may add
     "stop_reason": TEXT,
     "input_tokens": Kind("int"),
     "output_tokens": Kind("int"),
+    "cost": Kind("float"),
     "custom_id": TEXT,
     "message": Kind("json"),
 }
+
+
+class Bill(NamedTuple):
+    """What a chunk's requests used, and which of the sheet's requests each of them is (-1: none)."""
+
+    targets: np.ndarray[Any, Any]
+    used: np.ndarray[Any, Any]  # the fields of FOUND that are billed
 
 
 @dataclass(slots=True)
@@ -58,7 +65,9 @@ class Sheet:
     errors: dict[int, str] = field(default_factory=dict)  # request → why it has no answer
     strange: int = 0  # lines that were not ours, torn, or there twice
     models: dict[str, str] = field(default_factory=dict)  # by chunk: the model that answered
-    paid: dict[str, Tokens] = field(default_factory=dict)  # by chunk: all its answers, those that gave way too
+    bills: dict[str, Bill] = field(
+        default_factory=dict
+    )  # by chunk of this run: all its answers, those that gave way too
     _before: dict[int, tuple[Any, str | None]] = field(default_factory=dict)  # what requests asked again had
     _builders: list[Builder] = field(init=False)
     _extras: dict[str, Builder] = field(init=False)
@@ -92,7 +101,8 @@ class Sheet:
             for name, builder in self._extras.items():
                 builder.put(laid, [_extra(name, block, at, reader) for at in chosen.tolist()])
         self.strange += reader.strange
-        self.paid[chunk.id] = Tokens(*(int(found[name].sum()) for name in ("input", "output", "written", "read")))
+        if chunk.run == self.run:
+            self.bills[chunk.id] = Bill(targets.astype(np.int32), found[BILLED])
         return found
 
     def has(self, chunk: ChunkRecord) -> bool:
@@ -271,6 +281,11 @@ def _marks(block: Found, outcomes: list[int]) -> np.ndarray[Any, Any]:
     if any(usage.cache_creation_input_tokens or usage.cache_read_input_tokens for usage in usages):
         marks["written"] = [usage.cache_creation_input_tokens or 0 for usage in usages]
         marks["read"] = [usage.cache_read_input_tokens or 0 for usage in usages]
+        marks["written_1h"] = [
+            (usage.cache_creation.ephemeral_1h_input_tokens or 0) if usage.cache_creation else 0 for usage in usages
+        ]
+    if any(usage.inference_geo == "us" for usage in usages):
+        marks["us"] = [usage.inference_geo == "us" for usage in usages]
     return marks
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from dfbatch.backends.choose import choose, revive
 from dfbatch.errors import NoSuchRun, OptionError
 from dfbatch.frames import adapter as adapter_of
 from dfbatch.ledger import Ledger, home
+from dfbatch.run.accounts import DAY, accounts
 from dfbatch.run.adopt import Adoption, named
 from dfbatch.run.claims import claim
 from dfbatch.run.handle import Run
@@ -20,6 +22,7 @@ from dfbatch.run.join import writer
 from dfbatch.run.listing import Listed, html
 from dfbatch.run.portable import unpacked
 from dfbatch.run.prepare import prepare
+from dfbatch.run.prices import known
 from dfbatch.run.prune import Pruned, prune
 from dfbatch.run.why import not_reused
 
@@ -27,7 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from dfbatch.backends import Backend
+    from dfbatch.models import Models
     from dfbatch.options import Options
+    from dfbatch.run.accounts import Account
     from dfbatch.run.claims import Claiming
 
 _ledgers: Final[dict[tuple[int, Path], Ledger]] = {}  # a forked child opens its own
@@ -43,7 +48,7 @@ class Runs(list[Run]):
         self._place = place
 
     def __repr__(self) -> str:
-        """A line a run: answered rows of all, room on the disk, who answered, until when results can be had."""
+        """A line a run: rows answered of all, USD, room on the disk, who answered, until when results can be had."""
         return "\n".join(map(str, self._listed())) or "no runs yet"
 
     def _repr_html_(self) -> str:
@@ -165,6 +170,16 @@ def all_runs() -> Runs:
     """All runs of the ledger, newest first."""
     place = ledger()
     return Runs((open_run(record.id) for record in place.runs()), place)
+
+
+def all_accounts(*, days: float, by: str) -> list[Account]:
+    """What all runs cost in the last so many days."""
+    return accounts(ledger(), since=time.time() - days * DAY, by=by)
+
+
+def models() -> Models:
+    """The models with the prices that hold here."""
+    return known(ledger().folder, {})
 
 
 def prune_runs(older_than: float) -> Pruned:

@@ -22,6 +22,7 @@ from dfbatch.plan import locate
 from dfbatch.results import CODE, SUCCEEDED, answer, parse
 from dfbatch.run.again import ask, changed_terms
 from dfbatch.run.claims import cover
+from dfbatch.run.prices import known
 from dfbatch.run.spools import Terms
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ PASSING: Final = ("overloaded_error", "api_error", "timeout_error", "rate_limit_
 PAUSES: Final = (30.0, 120.0, 600.0)  # seconds before the first, second and later tries
 REHEARSED: Final = 0.01  # of these pauses where nothing is spent: no emulator gets better by waiting
 LONGER: Final = 4  # times max_tokens, after an answer was cut …
-LONGEST: Final = 32_000  # … up to what every current model can write; platform.claude.com, models, November 2026
+LONGEST: Final = 64_000  # … up to what the model can write; where that is not known, what all current ones can
 CUT: Final = "cut short: max_tokens"
 
 
@@ -80,7 +81,8 @@ def _again(ledger: Ledger, record: RunRecord, sheet: Sheet, own: list[ChunkRecor
 
 
 def _longer(ledger: Ledger, record: RunRecord, sheet: Sheet, own: list[ChunkRecord]) -> bool:
-    limit = min(LONGER * record.max_tokens, LONGEST)
+    model = known(ledger.folder, record.spec.prices).find(record.model)
+    limit = min(LONGER * record.max_tokens, model.most if model and model.most else LONGEST)
     wanted = np.flatnonzero(_ours(record, sheet, "truncated") & (_tried(ledger, sheet, own, "longer") == 0))
     wanted = np.array([index for index in wanted.tolist() if sheet.errors.get(index) == CUT], np.int64)
     if limit <= record.max_tokens or not len(wanted):

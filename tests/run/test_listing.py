@@ -49,7 +49,7 @@ def test_a_line_says_what_was_answered_of_all_rows(submit: Any, plain: PlainServ
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.record.created))
 
     assert re.fullmatch(
-        rf"{run.id}  {made}  done                 3/5 rows   [\d.]+ kB  claude-haiku-4-5  topics", told()
+        rf"{run.id}  {made}  done                 3/5 rows +\$0.000035 +[\d.]+ kB  claude-haiku-4-5  topics", told()
     )
     plain.result = lambda _: succeeded("good")
     run.retry().wait()
@@ -109,7 +109,7 @@ def test_days_left_are_told_of_what_is_not_collected(submit: Any, plain: PlainSe
         run._ledger._link.execute("UPDATE batches SET created_at = ?", (made.isoformat(),))
     last = (made + timedelta(days=29)).date()
 
-    assert re.search(rf"waiting .* 0/5 rows .*  \(results [a-z ]*{said} {last}\)$", told())
+    assert re.search(rf"waiting .* 0/5 rows .*  \((the )?results [a-z_0-9 ]*{said} {last}\)$", told())
     plain.ending.set()
     run.wait()
     assert "results" not in told()
@@ -127,9 +127,10 @@ def test_a_notebook_shows_the_same_and_nothing_becomes_markup(submit: Any) -> No
     table = _Cells()
     table.feed(dfbatch.runs()._repr_html_())
 
-    assert table.cells[:8] == ["run", "made", "status", "answered", "on disk", "answered by", "name", "note"]
-    assert table.cells[8:12] == [run.id, *told().split("  ")[1:2], "done", "4/5"]
-    assert table.cells[13:15] == ["claude-haiku-4-5", "<script>alert('x')</script>"]
+    head = ["run", "made", "status", "answered", "spent", "on disk", "answered by", "name", "note"]
+    assert table.cells[:9] == head
+    assert table.cells[9:14] == [run.id, *told().split("  ")[1:2], "done", "4/5", "$0.0000525"]
+    assert table.cells[15:17] == ["claude-haiku-4-5", "<script>alert('x')</script>"]
     assert "script" not in table.tags
 
 

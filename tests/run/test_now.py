@@ -15,6 +15,7 @@ import pytest
 
 import dfbatch
 from dfbatch.errors import OptionError
+from dfbatch.models import Models
 from dfbatch.pricing import Tokens
 from dfbatch.pricing import cost as priced
 from dfbatch.run.collect import IN_FLIGHT
@@ -30,6 +31,7 @@ Polars: Any = pl.DataFrame  # its `claude` is unknown to type checkers
 Answer = Literal["x", "y"]
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0
+HAIKU = Models().find("claude-haiku-4-5")
 OTHER = "import sys, dfbatch; dfbatch.open(sys.argv[1]).retry('refused', via='now').wait()"
 
 pytestmark = pytest.mark.filterwarnings("ignore::dfbatch.errors.RowsFailedWarning")
@@ -74,7 +76,7 @@ def dollars(site: Site) -> float:
         return float(site.usage()["dollars"])
     assert isinstance(site, Plain)
     batched, direct = (Tokens(10 * count, 5 * count) for count in (site.billed.total(), site.direct.total()))
-    return (priced("claude-haiku-4-5", batched) or 0) + (priced("claude-haiku-4-5", direct, batch=False) or 0)
+    return (priced(HAIKU, batched) or 0) + (priced(HAIKU, direct, batch=False) or 0)
 
 
 def test_rows_are_answered_at_once_and_cost_the_full_price(site: Site, hours: Hours) -> None:

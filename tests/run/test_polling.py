@@ -228,5 +228,5 @@ def test_results_that_vanish_within_days_are_told_once(
         (batch,) = [run._ledger.batch(chunk.id) for chunk in run._ledger.chunks(run.id)]
 
     (line,) = told
-    assert line.startswith(f"the results of batch {batch.id} can be had for 2 more days, until ")
+    assert line.startswith(f"the results of batch {batch.id} can be had for 2 days, until ")
     assert [record.getMessage() for record in caplog.records].count(f"run {run.id}: {line}") == 1
