@@ -27,7 +27,8 @@ def batch(df: Frame, prompt: Any, schema: Any = None, **options: Any) -> Frame:
 
     The new frame has the same rows in the same order and the answer's columns last: one named `answer` (or `into=`)
     without a schema, one a field with one. Dtypes: text, `Int64`, `boolean`, `Float64`, categories for Literal and
-    Enum, objects for lists and nested models in pandas; String, Int64, Boolean, Float64, Enum, List, Struct in polars.
+    Enum of texts, objects for lists and nested models in pandas; String, Int64, Boolean, Float64, Enum, List, Struct in
+    polars.
 
     `prompt` is a template (`"Classify: {text}"`), a function of a row, or a list of message dicts. `schema` is a
     pydantic model, dataclass, TypedDict, `Literal[...]`, Enum, `list[...]`, a scalar type or a JSON schema.

@@ -93,10 +93,12 @@ def costs(
 ) -> np.ndarray[Any, Any] | None:
     """USD of each request, from what was found of it (`results.FOUND`); None where the price is not known.
 
+    What used no tokens costs nothing, whatever the price is.
+
     `cached=False`: what they would have cost without a prompt cache.
     """
     if model is None:
-        return None
+        return None if any(column(found, name).any() for name in _PARTS) else np.zeros(len(found))
     parts = {name: column(found, name).astype(np.float64) for name in _PARTS}
     prompt = parts["input"] + parts["written"] + parts["read"]
     columns = _Columns(

@@ -141,7 +141,7 @@ def test_a_run_that_is_done_stays_done(run: dfbatch.Run, command: str) -> None:
     told = say(command, run.id)
 
     assert told.exit_code == 0
-    assert f"<Run {run.id} · done · 3/3 rows" in told.output
+    assert f"<Run {run.id} · done · 2/3 rows answered" in told.output
 
 
 def test_an_export_is_opened_again_with_the_same_answers(run: dfbatch.Run, tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_run_of_another_process_is_waited_for() -> None:
         out, err = started.communicate(timeout=60)
 
         assert started.returncode == 0, err
-        assert f"<Run {run.id} · done · 2/2 rows" in out
+        assert f"<Run {run.id} · done · 2/2 rows answered" in out
         assert run.wait().counts == {"succeeded": 2}
 
 
@@ -314,7 +314,8 @@ def test_retry_asks_what_it_is_told_to() -> None:
         frame = pd.DataFrame({"text": ["a", "b"]})
         made = dfbatch.submit(frame, "{text}", Literal["sport", "tech"], correct=False, progress=False).wait()
         before = len(seen)
-        nothing = say("retry", made.id, "--which", "expired", "--which", "errored")
+        with pytest.warns(UserWarning, match=f"no row of run {made.id} is expired or errored: nothing is asked"):
+            nothing = say("retry", made.id, "--which", "expired", "--which", "errored")
         asked = len(seen)
         told = say(
             *("retry", made.id, "--which", "invalid", "--via", "now"),
@@ -325,7 +326,7 @@ def test_retry_asks_what_it_is_told_to() -> None:
     assert (nothing.exit_code, asked) == (0, before)
     assert (told.exit_code, len(seen)) == (0, before + 2)
     assert {(params["model"], params["max_tokens"]) for params in seen[before:]} == {("claude-sonnet-4-5", 77)}
-    assert f"<Run {made.id} · done · 2/2 rows" in told.output
+    assert f"<Run {made.id} · done · 2/2 rows answered" in told.output
 
 
 @pytest.mark.parametrize(

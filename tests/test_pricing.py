@@ -35,7 +35,14 @@ def found(*lines: dict[str, int]) -> np.ndarray[tuple[int], np.dtype[np.void]]:
 
 def test_a_model_that_is_not_known_costs_nothing_that_is_known() -> None:
     assert cost(None, Tokens(input=1)) is None
-    assert costs(None, found({"input": 1})) is None
+    assert costs(None, found({"input": 1}, {})) is None
+
+
+def test_what_used_no_tokens_costs_nothing_of_whatever_model() -> None:
+    each = costs(None, found({}, {}))
+    assert each is not None
+
+    assert each.tolist() == [0.0, 0.0]
 
 
 def test_a_million_of_each_kind_of_token_costs_its_price_and_half_in_a_batch() -> None:

@@ -49,18 +49,18 @@ def translated(url: str, *, all_sent: Callable[[], bool] | None = None) -> Itera
                 f"the request was sent, but no answer came: {what}",
                 "the server may have accepted it",
                 hint="it is not sent again by itself: that could be paid twice",
-            ) from error
+            ) from None  # the text says all that httpx knows, in three lines instead of ninety
         if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol):
             raise ApiError(
                 f"this request cannot be made: {what}",
                 "nothing was accepted",
                 hint="check base_url (it begins with https://) and betas",
-            ) from error
+            ) from None
         raise Unreachable(
             f"cannot reach the API: {what}",
             "nothing was accepted",
             hint="check the network, ANTHROPIC_BASE_URL and proxy settings, then go on",
-        ) from error
+        ) from None
     except httpx.InvalidURL as error:
         raise Unreachable(f"not a usable address: {url!r}: {error}", hint="check ANTHROPIC_BASE_URL") from error
 
@@ -105,7 +105,7 @@ def check(response: httpx.Response, *, creating: bool = False, asking: bool = Fa
     if not kind and status == 404:
         raise not_the_api(response, **about)
     cls, hint = _CLASSES.get(status, (ApiError, _PASSING if status >= 500 else _ASKED if asking else _REFUSED))
-    if asking:
+    if asking or (creating and status == 404):
         hint = _ASKING.get(status, hint)
     if code in SPEND_LIMITS:
         hint = "raise the spend limit in the Claude Console: waiting does not help before it is renewed"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 
-from dfbatch.errors import OptionError
+from dfbatch.errors import OptionError, outside
 from dfbatch.ledger.states import COLLECTED, ENDED, FORGONE, IN_DOUBT, LOST, POSTED
 from dfbatch.run import thread
 from dfbatch.run.again import ask, changed_terms, chosen, give_up
@@ -28,6 +29,9 @@ def ask_by_hand(work: Work, which: str | Sequence[str] | None, via: str, *, max_
     if max_tokens is not None and (isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1):
         raise OptionError(f"max_tokens={max_tokens!r}: a whole number of at least 1 is needed", hint="max_tokens=4096")
     wanted = chosen(work.sheet, which)
+    if which is not None and not len(wanted):
+        names = which if isinstance(which, str) else " or ".join(which)
+        warnings.warn(f"no row of run {work.record.id} is {names}: nothing is asked", stacklevel=outside())
     if via == "now" and len(wanted) > MOST:
         raise OptionError(
             f"{len(wanted):,} requests are too many for via='now', which takes {MOST}",

@@ -18,9 +18,9 @@ from dfbatch.ledger.files import read_array, sync_folder, write_array, write_lin
 from dfbatch.ledger.records import BatchRecord, ChunkRecord
 from dfbatch.ledger.states import CLAIMING, COLLECTED, FORGONE, LOST, SUBMITTING
 from dfbatch.plan import locate
-from dfbatch.requests import body_length
+from dfbatch.requests import body_length, custom_ids
 from dfbatch.run.claims import Claimed, Cover, reusable
-from dfbatch.run.relics import download, ended_ones, ids_of, map_of, nonce_of, ours, positions
+from dfbatch.run.relics import download, ended_ones, ids_of, is_made_up, map_of, nonce_of, ours, positions
 from dfbatch.run.spools import remove, shared_of, spool
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class _Made:
                 f"batch {batch_id} is known here: it is of run {chunk.run}, where its chunk is {chunk.state}",
                 hint=f"dfbatch.open({chunk.run!r}) has what is left of it; after its .forget() it can be adopted",
             )
-        spot = locate(self._requests["digest"], read_array(self.ledger.chunk_file(chunk.id, "map.npy"))["digest"])
+        spot = locate(self._requests["digest"], self._recognized(chunk)["digest"])
         held = spot >= 0
         self.borrowed.append(chunk.id)
         self._held |= held
@@ -196,6 +196,17 @@ class _Made:
             found = read_array(self.ledger.chunk_file(chunk.id, "found.npy"))[spot[held]]
             held[held] = reusable(found, chunk, self.record.max_tokens)
         self._settled |= held
+
+    def _recognized(self, chunk: ChunkRecord) -> Array:
+        """The map of a chunk; requests that no row asked when it was adopted, and ours ask, are known from now on."""
+        path = self.ledger.chunk_file(chunk.id, "map.npy")
+        sent: Array = read_array(path)
+        which, at = ours(self._requests, custom_ids(chunk.nonce, sent))
+        new = is_made_up(sent[at])
+        if chunk.shared == self.record.shared and new.any():
+            sent["digest"][at[new]] = self._requests["digest"][which[new]]
+            write_array(path, sent)
+        return sent
 
     def check(self, words: str) -> None:
         """Raise where the batches are of another call."""

@@ -52,6 +52,8 @@ class Driver:
         work.sending, work.canceling = sending, canceling
         if any(chunk.state not in OVER for chunk in work.ledger.chunks(self._id)):
             work.backend.ready(work.ledger.folder)
+        if work.status in ("done", "canceled", "paused"):  # it is not any more
+            work.status, work.message = ("sending" if sending else "waiting"), ""
         if run := self._run():
             live[self._id] = run  # kept while it is under way, whoever forgets it
         leaving = thread.on_leaving(self._leave)

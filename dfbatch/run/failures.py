@@ -42,9 +42,9 @@ _HELPS: Final = {
 
 
 def table(ledger: Ledger, record: RunRecord, sheet: Sheet, take: Array, errors: Column) -> list[Column]:
-    """Rows without an answer, the most frequent cause first."""
+    """Rows that were asked and have no answer, the most frequent cause first."""
     outcomes = sheet.outcomes(take)
-    failed = np.flatnonzero(~np.isin(outcomes, (SUCCEEDED, PENDING)))
+    failed = np.flatnonzero(~np.isin(outcomes, (SUCCEEDED, PENDING, CODE["skipped"])))
     causes = [(OUTCOMES[outcomes[row]], str(errors.values[row] or "")) for row in failed.tolist()]
     frequency = Counter(causes)
     order = sorted(range(len(failed)), key=lambda at: (-frequency[causes[at]], causes[at], int(failed[at])))

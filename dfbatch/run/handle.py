@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from dfbatch.errors import (
     DfbatchError,
     NoFrame,
+    NoSuchRun,
+    OptionError,
     RowsFailed,
     RowsFailedWarning,
     RunPaused,
@@ -22,7 +24,7 @@ from dfbatch.frames import adapter as adapter_of
 from dfbatch.frames import by_name
 from dfbatch.ledger.files import read_array
 from dfbatch.progress.choose import display as display_for
-from dfbatch.run import acts, layout
+from dfbatch.run import acts, layout, written
 from dfbatch.run.answers import Answers
 from dfbatch.run.costs import cost
 from dfbatch.run.driver import Driver, live
@@ -99,8 +101,8 @@ class Run:
     def __repr__(self) -> str:
         """Short, and asks nobody: `<Run 7f3a · 4 batches · 812/1000 rows · $0.41>`."""
         counts = self.counts
-        done = self.record.rows - counts.get("pending", 0)
-        return f"<Run {self.id} · {self.status} · {done}/{self.record.rows} rows · {self.cost}>"
+        good = counts.get("succeeded", 0)
+        return f"<Run {self.id} · {self.status} · {good:,}/{self.record.rows:,} rows answered · {self.cost}>"
 
     def _repr_html_(self) -> str:
         from dfbatch.progress.summary import html
@@ -112,12 +114,21 @@ class Run:
     @property
     def status(self) -> str:
         """planned, sending, waiting, collecting, paused, canceling, canceled or done."""
-        return self._work.status if self._driver.running else self._ledger.standing(self.id)[0]
+        return self._standing()[0]
 
     @property
     def message(self) -> str:
         """The one line that matters now, where there is one."""
-        return self._work.message if self._driver.running else self._ledger.standing(self.id)[1]
+        return self._standing()[1]
+
+    def _standing(self) -> tuple[str, str]:
+        """Where it stands; one that nobody carries on has stopped, whatever was noted last."""
+        if self._driver.running:
+            return self._work.status, self._work.message
+        status, message = self._ledger.standing(self.id)
+        if status in ("planned", "sending", "collecting") and self._ledger.lock(self.id).is_free():
+            return "paused", f"its process ended: dfbatch.open({self.id!r}).resume() goes on"
+        return status, message
 
     @property
     def done(self) -> bool:
@@ -179,6 +190,8 @@ class Run:
         return self
 
     def _drive_unless_done(self) -> None:
+        if self.status == "forgotten":
+            raise NoSuchRun(f"run {self.id} was forgotten", hint="dfbatch.runs() lists those that are there")
         laid = self._work.sheet.chunks != [] or not self.record.requests
         if not self._driver.running and not (self.done and laid):
             self._driver.drive(sending=False)
@@ -212,7 +225,7 @@ class Run:
                 run=self,
             )
         self.wait(timeout)
-        laid = self._lay()
+        laid = self._lay(telling=True)
         self._tell_failures()
         return laid
 
@@ -221,13 +234,17 @@ class Run:
         self._load()
         return self.answers(wait=False) if self._frame is None else self._lay()
 
-    def _lay(self) -> Any:
+    def _lay(self, *, telling: bool = False) -> Any:
         columns = self._answers.columns()
         backend = self._dtype_backend
         adapter = adapter_of(self._frame)
         if self._like is not None:
             return adapter.series(columns, self._like, dtype_backend=backend)
         attrs = dict.fromkeys(self.columns, self.id)
+        if telling and self.replaced:
+            answers = columns[: len(self.record.spec.columns)]
+            if told := written.outdone(adapter, self._frame, answers, self.record, self._ledger):
+                warnings.warn(told, RowsFailedWarning, stacklevel=outside())
         return adapter.lay(self._frame, columns, replace=self.replaced, attrs=attrs, dtype_backend=backend)
 
     @property
@@ -255,6 +272,10 @@ class Run:
         """
         self._settle(wait=True)
         adapter = adapter_of(df)
+        if adapter.is_series(df):
+            raise OptionError(
+                "join() lays columns onto a frame, got a Series", hint="run.join(series.to_frame()), or run.result()"
+            )
         columns, replaced = self._answers.joined(adapter, df, self.columns, overwrite=overwrite)
         attrs = dict.fromkeys(self.columns, self.id)
         return adapter.lay(df, columns, replace=replaced, attrs=attrs, dtype_backend=self._dtype_backend)
@@ -291,6 +312,8 @@ class Run:
         The ledger keeps the prompts of rows that did not succeed. Others are made again from the frame, where it is at
         hand: in the process that asked.
         """
+        if isinstance(row, bool) or not hasattr(row, "__index__"):
+            raise OptionError(f"a row is named by its position, got {row!r}", hint="run.show(17)")
         if not 0 <= row < self.record.rows:
             raise IndexError(f"row {row}: run {self.id} has rows 0 to {self.record.rows - 1}")
         self._load()

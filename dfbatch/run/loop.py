@@ -296,12 +296,13 @@ class Work:
         self._leave_others()  # nothing of theirs is in doubt any more, and others may wait for us to leave them
         while self.may_send and tries.waits_for_older(self.ledger, self.record, self.sheet, driven=self._is_driven):
             await self.clock.pause(ELSEWHERE, self.waking)
+        if await asyncio.to_thread(tries.draw_on_later, self.ledger, self.record, self.sheet):
+            return True
         if not self.sending:
             self.unasked = again.unanswered(self.ledger, self.record, self.sheet).size
             return False
-        for more in (tries.draw_on_later, again.ask_unanswered):
-            if await asyncio.to_thread(more, self.ledger, self.record, self.sheet):
-                return True
+        if await asyncio.to_thread(again.ask_unanswered, self.ledger, self.record, self.sheet):
+            return True
         pause = await asyncio.to_thread(tries.ask_again, self.ledger, self.record, self.sheet)
         if pause is None:
             return False

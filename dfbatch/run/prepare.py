@@ -29,7 +29,7 @@ from dfbatch.run.prices import known
 from dfbatch.run.rows import Asked, Scratch, ask, encoded_keys
 from dfbatch.run.sheet import Sheet
 from dfbatch.run.spools import Terms, remove
-from dfbatch.run.written import replaced
+from dfbatch.run.written import left_beside, replaced
 
 if TYPE_CHECKING:
     from dfbatch.backends import Backend
@@ -81,6 +81,8 @@ def prepare(
     if series is None:
         own, beside = written[: len(answers)], written[len(answers) :]
         gives_way = replaced(adapter, frame, own, beside, ledger, overwrite=options.overwrite)
+        if gives_way and (told := left_beside(adapter, frame, written, gives_way, ledger)):
+            warnings.warn(told, stacklevel=outside())
     compiled = compile_prompt(prompt, names, series=series, replaced=gives_way, same_for_all=options.same_for_all)
     _warn_of_fields(options.system, compiled)
     common = _shared(compiled, read, options, backend)

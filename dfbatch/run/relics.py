@@ -166,7 +166,18 @@ def map_of(ids: Array) -> Array:
     sent = np.empty(len(ids), REQUEST)
     sent["position"] = positions(ids)
     sent["digest"] = [
-        bytes.fromhex(name[-CHECK_WIDTH:].decode()) + b"\xff" * 6 + position.to_bytes(8)
+        bytes.fromhex(name[-CHECK_WIDTH:].decode()) + _made_up(position)
         for name, position in zip(ids.tolist(), sent["position"].tolist(), strict=True)
     ]
     return sent
+
+
+def _made_up(position: int) -> bytes:
+    """What stands for the unknown part of a digest: no digest has it by chance."""
+    return b"\xff" * 6 + position.to_bytes(8)
+
+
+def is_made_up(sent: Array) -> Array:
+    """Which requests of a map are known by their first digits alone."""
+    known = zip(sent["digest"].tolist(), sent["position"].tolist(), strict=True)
+    return np.array([digest.ljust(16, b"\0")[-14:] == _made_up(position) for digest, position in known], bool)

@@ -123,7 +123,11 @@ async def _post(
         sent = body(work.ledger, chunk, work.record, handed)
         accepted = await work.backend.submit(sent, work.record.spec.betas)
     except Ambiguous as error:
-        log.warning("run %s: chunk %d is in doubt: %s", chunk.run, chunk.ordinal, first_line(error))
+        log.warning(
+            "run %s: chunk %d is in doubt: %s; its batch is looked for at the server, and it is sent again only when"
+            " ten minutes of listings have not shown it",
+            *(chunk.run, chunk.ordinal, first_line(error)),
+        )
         work.ledger.happen(chunk.id, "no answer", error=str(error))
     except TooLarge as error:
         _halve(work, chunk, queue, error)

@@ -62,9 +62,18 @@ class Runs(list[Run]):
 def ledger() -> Ledger:
     """The ledger of this process's `DFBATCH_HOME`."""
     place = os.getpid(), home()
+    if place in _ledgers and not place[1].is_dir():
+        _ledgers.pop(place).close()  # deleted meanwhile: what comes is remembered in a new one
+        _forget_all(place[1])
     if place not in _ledgers:
         _ledgers[place] = Ledger(place[1])
     return _ledgers[place]
+
+
+def _forget_all(folder: Path) -> None:
+    for key in [key for key in _known if key[0] == folder]:
+        del _known[key]
+    _latest[:] = [run for run in _latest if run._ledger.folder != folder]  # noqa: SLF001 - of this room
 
 
 def close_ledgers() -> None:
@@ -134,9 +143,9 @@ class _Made:
         return run
 
 
-def open_run(run_id: str | Path, schema: Any = None, backend: Any = None) -> Run:
+def open_run(run_id: Any, schema: Any = None, backend: Any = None) -> Run:
     """A run by its id or name (or a file written by `export`), in any process; `schema` brings validators back."""
-    if not isinstance(run_id, str | Path):
+    if not isinstance(run_id, str | Path) or not str(run_id).strip():
         raise NoSuchRun(f"a run is named by a text, got {run_id!r}", hint="dfbatch.runs() lists them all")
     place = ledger()
     try:
@@ -188,8 +197,12 @@ def prune_runs(older_than: float) -> Pruned:
 
 
 def newest() -> Run:
-    """The newest run."""
+    """The last run begun in this process; where none was, the newest of all."""
     records = ledger().runs()
+    begun = {run.id for run in _latest if run._ledger is ledger()}  # noqa: SLF001 - of this room
+    for record in records:
+        if record.id in begun:
+            return open_run(record.id)
     if not records:
         raise NoSuchRun("no runs yet", hint="df.claude.batch(…) makes one")
     return open_run(records[0].id)

@@ -20,7 +20,7 @@ from dfbatch.ledger.files import read_array
 from dfbatch.ledger.states import ABANDONED, RELEASED, SPLIT
 from dfbatch.plan import locate
 from dfbatch.results import CODE, SUCCEEDED, answer, parse
-from dfbatch.run.again import ask, changed_terms
+from dfbatch.run.again import ask, changed_terms, unanswered
 from dfbatch.run.claims import cover
 from dfbatch.run.prices import known
 from dfbatch.run.spools import Terms
@@ -140,8 +140,8 @@ def waits_for_older(ledger: Ledger, record: RunRecord, sheet: Sheet, *, driven: 
 
 
 def draw_on_later(ledger: Ledger, record: RunRecord, sheet: Sheet) -> bool:
-    """Use the chunks in which others found better answers meanwhile; whether there is one."""
-    failed = _left_by_others(record, sheet)
+    """Use the chunks in which others answered, or answered better, meanwhile; whether there is one. It is free."""
+    failed = np.union1d(_left_by_others(record, sheet), unanswered(ledger, record, sheet))
     if not record.spec.reuse or not len(failed):
         return False
     version = ledger.claims_version(record.shared)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from dfbatch.columns import Builder, prints
-from dfbatch.errors import ColumnClash
+from dfbatch.errors import ColumnClash, explain
 from dfbatch.ledger.files import lines, read_array, write_array
 from dfbatch.run.rows import BLOCK, contents, encoded_keys, key_digests
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _BEFORE: Final = np.dtype([("row", "<i8"), ("print", "<u8")])  # what a run laid for a row before what it laid last
 _ODD: Final = np.uint64(0x9E3779B97F4A7C15)
+_NAMED: Final = 5  # rows in a warning
 _SHOWN: Final = 40  # characters of a cell in an error
 
 ANOTHER_NAME: Final = "name the answer with into=, or pass overwrite=True to replace them; a cell set to None is filled"
@@ -70,6 +71,44 @@ def replaced(
             hint=hint,
         )
     return there
+
+
+def left_beside(adapter: Adapter, frame: Any, written: Sequence[str], makes_room: Sequence[str], ledger: Ledger) -> str:
+    """What to tell where columns that a run wrote along with those replaced now would stay, beside other answers."""
+    rows = _Rows(adapter, frame, ledger)
+    others = [name for name in adapter.names(frame) if name not in written]
+    runs = {record.id for name in makes_room for record, _ in ledger.writers(name)}
+    stale = [
+        name
+        for name in others
+        if any(record.id in runs for record, _ in ledger.writers(name)) and not rows.strange(name).any()
+    ]
+    if not stale:
+        return ""
+    return explain(
+        f"{', '.join(map(repr, stale))} stay as an earlier run wrote them, beside the answers of this one",
+        hint="drop them before, or ask for them again (include=, samples=, the fields of the schema)",
+    )
+
+
+def outdone(adapter: Adapter, frame: Any, columns: Sequence[Column], record: RunRecord, ledger: Ledger) -> str:
+    """What to tell where rows had an answer in the frame and have none now: another call answered them."""
+    rows, names = _Rows(adapter, frame, ledger), adapter.names(frame)
+    lost = np.zeros(adapter.height(frame), bool)
+    here = [column for column in columns if column.name in names]
+    for column in here:
+        lost |= ~rows.missing(column.name) & ~column.valid
+    before = [other.id for column in here for other, _ in ledger.writers(column.name) if other.id != record.id]
+    if not lost.any() or not before:
+        return ""
+    which = np.flatnonzero(lost)
+    some = ", ".join(f"{row:,}" for row in which[:_NAMED].tolist()) + (", …" if len(which) > _NAMED else "")
+    return explain(
+        f"{len(which):,} rows had an answer in {', '.join(repr(column.name) for column in here)} and have none by this"
+        f" call (rows {some})",
+        "what stood there was answered to another call: by another model, say, after run.retry(model=…)",
+        hint=f"dfbatch.open({before[0]!r}).join(df) lays its answers again",
+    )
 
 
 def note(ledger: Ledger, record: RunRecord, columns: Sequence[Column]) -> None:

@@ -112,7 +112,8 @@ def test_what_reuse_saved_is_said_in_dollars_at_the_end(submit: Any, capsys: pyt
     run = submit("a", "b", "c", progress="log").wait()
     saved = str(first.cost)
 
-    assert run.cost.saved == first.cost.spent
+    assert run.cost.saved is not None
+    assert run.cost.saved.reuse == first.cost.spent
     assert f"  spent:   {run.cost}, {saved} saved by reuse\n" in summary.text(run.snapshot())
     assert f"{saved} saved by reuse</td>" in summary.html(run.snapshot())
     assert re.search(
