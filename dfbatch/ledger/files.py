@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _READ = 1 << 20
+_READS = 3  # tries: up to Python 3.11.7 ast.parse, which reads headers, can stumble over itself (python/cpython#106905)
 
 
 def private_folder(path: Path) -> Path:
@@ -99,7 +100,14 @@ def write_array(path: Path, array: np.ndarray[Any, Any], *, durable: bool = True
 def read_array(path: Path) -> np.ndarray[Any, Any]:
     """An array as it was written."""
     with translated(path):
-        loaded: np.ndarray[Any, Any] = np.load(path, allow_pickle=False)
+        for _ in range(_READS):
+            with contextlib.suppress(SystemError):
+                return _loaded(path)
+        return _loaded(path)
+
+
+def _loaded(path: Path) -> np.ndarray[Any, Any]:
+    loaded: np.ndarray[Any, Any] = np.load(path, allow_pickle=False)
     return loaded
 
 
