@@ -8,6 +8,7 @@ The map: `df.claude` (accessor.py) checks options and prompt, makes requests of 
 paid for in the ledger, sends them through a backend, waits, and lays answers back onto the frame (run/).
 
     batch, submit            label a frame; the typed twins of df.claude
+    preview, plan            label a few rows now, at the full price; what a job would cost
     runs, open, last_run, run_of   runs again, in any process
     adopt, prune             batches of a ledger that is lost; room on the disk
     Anthropic, Local         backends
@@ -17,10 +18,12 @@ paid for in the ledger, sends them through a backend, waits, and lays answers ba
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from dfbatch.accessor import batch, register, submit
+from dfbatch.accessor import batch, plan, preview, register, submit
 from dfbatch.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from dfbatch.backends.anthropic import Anthropic
     from dfbatch.backends.local import Local
     from dfbatch.errors import Detached, DfbatchError, ModelChangedWarning, RowsFailedWarning
+    from dfbatch.forecasts import Plan
     from dfbatch.run import Pruned, Run, Runs
 
 _LATER = {  # loaded when first used
@@ -40,6 +44,7 @@ _LATER = {  # loaded when first used
     "Local": "dfbatch.backends.local",
     "ModelChangedWarning": "dfbatch.errors",
     "RowsFailedWarning": "dfbatch.errors",
+    "Plan": "dfbatch.forecasts",
     "Run": "dfbatch.run",
 }
 
@@ -179,6 +184,16 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
+class _House(ModuleType):
+    """Keeps the verb `plan`: whoever first imports the module of that name would put the module in its place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "plan" or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _House
+
 register()
 
 __all__ = [
@@ -187,6 +202,7 @@ __all__ = [
     "DfbatchError",
     "Local",
     "ModelChangedWarning",
+    "Plan",
     "RowsFailedWarning",
     "Run",
     "adopt",
@@ -195,6 +211,8 @@ __all__ = [
     "errors",
     "last_run",
     "open",
+    "plan",
+    "preview",
     "prune",
     "run_of",
     "runs",

@@ -16,6 +16,7 @@ from dfbatch.frames import hook
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from dfbatch.forecasts import Plan
     from dfbatch.run import Run
 
 Frame = TypeVar("Frame")
@@ -66,6 +67,15 @@ def batch(df: Frame, prompt: Any, schema: Any = None, **options: Any) -> Frame:
     progress       'auto'              how waiting looks: 'panel', 'bar', 'log', False; 'auto': as it fits the place
     name           None                name of the run, for dfbatch.open(name)
     dtype_backend  None                'pyarrow': pandas columns of Arrow dtypes
+    preflight      True                the first of more than 20 requests goes ahead alone, at the full price: a slip in
+                                       the call is told in seconds
+    pilot          'auto'              40 requests go ahead and are judged: True, False, 'now' (at once, at the full
+                                       price), 'auto' (from 1,000 requests on, where nothing is known of the answers)
+    max_failed     0.2                 share of answers that cannot be used, above which a run with a pilot stops
+    budget         None                USD that the run never spends more than; None: DFBATCH_BUDGET, and a forecast
+                                       above $20 raises BudgetNeeded
+    budget_mode    'measured'          'strict': every answer counts as long as max_tokens until it is there;
+                                       'measured': as long as a bound from the answers so far says, wrong once in 1e6
     prices         {}                  prices of your own, by model, USD per million tokens through /v1/messages:
                                        {"my-model": {"input": 1.0, "output": 5.0}}; also in prices.toml in DFBATCH_HOME
 
@@ -103,6 +113,66 @@ def submit(df: Any, prompt: Any, schema: Any = None, **options: Any) -> Run:
     return _announced(_begin(df, prompt, schema, options))
 
 
+def preview(df: Frame, prompt: Any, schema: Any = None, *, rows: int = 20, **options: Any) -> Frame:
+    """Label a few rows at once, through `/v1/messages` at the full price; the run over the whole frame reuses them.
+
+    The rows are spread evenly over the frame, in order; of rows that ask the same, one is taken where there are others.
+    How many requests are sent, and what they cost at most, is printed before anything is sent. Nothing is asked twice
+    here (`retries` is for runs): a row without an answer is missing, and `dfbatch.last_run()` says why.
+
+    >>> import pandas as pd, dfbatch
+    >>> from dfbatch.testing import answers
+    >>> with answers(lambda params: "sport"):
+    ...     df = pd.DataFrame({"text": ["A goal!", "A goal!", "A match", "A goal!"]})
+    ...     dfbatch.preview(df, "Topic of: {text}", rows=2, max_tokens=5, progress=False)
+    preview: 2 requests through /v1/messages, at the full price: at most $0.00018 as-if
+          text answer
+    1  A goal!  sport
+    2  A match  sport
+
+    Raises OptionError where `rows` is not 1 to 200, and whatever `batch` raises.
+    """
+    result: Frame = _preview(df, prompt, schema, rows, options).result()
+    return result
+
+
+def _preview(df: Any, prompt: Any, schema: Any, rows: int, options: dict[str, Any], **about: Any) -> Run:
+    from dfbatch import run
+    from dfbatch.options import read
+
+    return run.preview_rows(df, prompt, schema, read(options), rows=rows, say=print, **about)
+
+
+def plan(df: Any, prompt: Any, schema: Any = None, **options: Any) -> Plan:
+    """What `batch` would ask and what that may cost, before anything is sent; `plan.submit()` carries out exactly this.
+
+    It prints as a table: rows, distinct requests, those that are paid for already, tokens, dollars with the range that
+    holds in nine of ten cases, and the first requests as they will be sent. The API counts the tokens of a few requests
+    (for nothing); without key or network they are guessed from characters, and the plan says so. How long answers will
+    be is known from earlier answers to the same prompt: a preview narrows the plan.
+
+    >>> import pandas as pd, dfbatch
+    >>> from dfbatch.testing import answers
+    >>> df = pd.DataFrame({"text": ["A goal!", "A match", "A goal!"]})
+    >>> with answers(lambda params: "sport"):
+    ...     plan = dfbatch.plan(df, "Topic of: {text}", max_tokens=5, progress=False)
+    ...     plan.to_send, plan.reused, plan.tokens_in.how, plan.submit().wait().counts  # doctest: +ELLIPSIS
+    run ...: 3 rows, 2 requests to send · ...
+    (2, 0, 'count_tokens of 2 requests', {'succeeded': 3})
+
+    Raises InputError (a ValueError) as `batch` does, NotFound where the API knows no such model; `plan.submit()` raises
+    PlanChanged (an InputError) where the requests are not those of the plan any more.
+    """
+    return _plan(df, prompt, schema, options)
+
+
+def _plan(df: Any, prompt: Any, schema: Any, options: dict[str, Any], **about: Any) -> Plan:
+    from dfbatch import run
+    from dfbatch.options import read
+
+    return run.plan_run(df, prompt, schema, read(options), begun=_announced, **about)
+
+
 def _announced(run: Run) -> Run:
     """One line when the first chunk is accepted: what was begun, how much of it, and what it may cost."""
     run.started()
@@ -132,6 +202,14 @@ class FrameAccessor:
         """Label every row without waiting; a Run."""
         return submit(self._frame, prompt, schema, **options)
 
+    def preview(self, prompt: Any, schema: Any = None, *, rows: int = 20, **options: Any) -> Any:
+        """Label a few rows at once, at the full price, said before; a frame of those rows."""
+        return preview(self._frame, prompt, schema, rows=rows, **options)
+
+    def plan(self, prompt: Any, schema: Any = None, **options: Any) -> Plan:
+        """What `batch` would ask and cost; nothing is sent that costs, and `plan.submit()` carries it out."""
+        return plan(self._frame, prompt, schema, **options)
+
 
 class SeriesAccessor:
     """`series.claude` on pandas and polars Series: `{}` in the template is the cell."""
@@ -155,14 +233,31 @@ class SeriesAccessor:
         """Label every cell without waiting; a Run."""
         return _announced(self._begin(prompt, schema, options))
 
-    def _begin(self, prompt: Any, schema: Any, options: dict[str, Any]) -> Run:
+    def preview(self, prompt: Any, schema: Any = None, *, rows: int = 20, **options: Any) -> Any:
+        """Label a few cells at once, at the full price, said before; a Series of those cells."""
+        frame, column = self._as_frame()
+        return _preview(frame, prompt, schema, rows, options, like=self._series, series=column).result()
+
+    def plan(self, prompt: Any, schema: Any = None, **options: Any) -> Plan:
+        """What `batch` would ask and cost; nothing is sent that costs, and `plan.submit()` carries it out."""
+        frame, column = self._as_frame()
+        return _plan(frame, prompt, schema, options, like=self._series, series=column)
+
+    def _as_frame(self) -> tuple[Any, str]:
         from dfbatch.frames import adapter
 
-        frame, column = adapter(self._series).from_series(self._series)
+        return adapter(self._series).from_series(self._series)
+
+    def _begin(self, prompt: Any, schema: Any, options: dict[str, Any]) -> Run:
+        frame, column = self._as_frame()
         return _begin(frame, prompt, schema, options, like=self._series, series=column)
 
 
-_VERBS = (batch, submit, FrameAccessor.batch, FrameAccessor.submit, SeriesAccessor.batch, SeriesAccessor.submit)
+_VERBS = (
+    *(batch, submit, preview, plan),
+    *(FrameAccessor.batch, FrameAccessor.submit, FrameAccessor.preview, FrameAccessor.plan),
+    *(SeriesAccessor.batch, SeriesAccessor.submit, SeriesAccessor.preview, SeriesAccessor.plan),
+)
 
 
 def _describe() -> None:

@@ -114,14 +114,17 @@ def wait(run: str, timeout: float | None) -> None:
 @main.command()
 @click.argument("run")
 @click.option("--lost", type=click.Choice(["missing"]), help="Let go of batches that are gone: their rows are missing.")
+@click.option("--budget", type=click.FloatRange(min=0), metavar="USD", help="Another limit for all that it spends.")
 @_TIMEOUT
 @_NO_WAIT
-def resume(run: str, lost: Literal["missing"] | None, timeout: float | None, *, no_wait: bool) -> None:
+def resume(
+    run: str, lost: Literal["missing"] | None, budget: float | None, timeout: float | None, *, no_wait: bool
+) -> None:
     """Send what RUN has not sent, then wait for it and collect its answers.
 
     Exits with 0 when it is done, with 75 where it is not.
     """
-    _waited(dfbatch.open(run).resume(lost=lost), timeout, no_wait=no_wait)
+    _waited(dfbatch.open(run).resume(lost=lost, budget=budget), timeout, no_wait=no_wait)
 
 
 @main.command()

@@ -8,6 +8,8 @@ DfbatchError
 │   ├── OptionError(TypeError)      an option is unknown or has a value it cannot take
 │   ├── ColumnClash                 columns in the way that are not ours
 │   ├── NullCell                    a null in a used column, with on_null="raise"
+│   ├── BudgetNeeded                the forecast is above $20, and no budget was named
+│   ├── PlanChanged                 what plan.submit() would send is not what was planned
 │   └── NotAFrame(TypeError)        neither pandas nor polars, or a shape of frame that is not supported
 ├── NoBackend(LookupError)          no key, and no backend was named
 ├── ModelMissing(LookupError)       the local engine's weights are not there
@@ -26,6 +28,8 @@ DfbatchError
 │   ├── RunPaused                   what is known, and how to resume
 │   │   ├── InDoubt                 a chunk may or may not have been accepted
 │   │   ├── BatchLost(LookupError)  deleted or archived at the server
+│   │   ├── BudgetReached           what is not sent could cost more than what is left
+│   │   ├── PilotFailed             too many of the first answers cannot be used
 │   │   └── WrongWorkspace(PermissionError)
 │   ├── RowsFailed                  on_error="raise"
 │   ├── StillRunning(TimeoutError)
@@ -111,6 +115,18 @@ class NullCell(InputError):
         super().__init__(what, *known, hint=hint)
         self.row = row
         self.column = column
+
+
+class BudgetNeeded(InputError):
+    """The forecast is above the brake, and no budget was named; `.high` is its high end, in USD."""
+
+    def __init__(self, what: str, *known: str, hint: str = "", high: float = 0.0) -> None:
+        super().__init__(what, *known, hint=hint)
+        self.high = high
+
+
+class PlanChanged(InputError):
+    """The requests are not those of the plan any more: the frame or the prompt function has changed."""
 
 
 class NotAFrame(InputError, TypeError):
@@ -207,6 +223,20 @@ class InDoubt(RunPaused):
 
 class BatchLost(RunPaused, LookupError):
     """A batch was deleted or archived at the server before its results were collected."""
+
+
+class BudgetReached(RunPaused):
+    """What is not sent could cost more than what is left; `.spent` and `.left` are USD."""
+
+    def __init__(
+        self, what: str, *known: str, hint: str = "", run: Run | None = None, spent: float = 0.0, left: float = 0.0
+    ) -> None:
+        super().__init__(what, *known, hint=hint, run=run)
+        self.spent, self.left = spent, left
+
+
+class PilotFailed(RunPaused):
+    """Too many of the first answers cannot be used, or the rest would cost more than the budget."""
 
 
 class WrongWorkspace(RunPaused, PermissionError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
@@ -14,6 +15,7 @@ from dfbatch.models import Models
 OnNull = Literal["skip", "send", "raise"]
 OnError = Literal["null", "raise"]
 Progress = Literal["auto", "panel", "bar", "log", False]
+BudgetMode = Literal["measured", "strict"]
 Include = Literal["status", "error", "stop_reason", "input_tokens", "output_tokens", "cost", "custom_id", "message"]
 
 DEFAULT_MODEL = "claude-haiku-4-5"
@@ -21,16 +23,11 @@ DEFAULT_MAX_TOKENS = 1024
 MOST_SAMPLES = 100  # answers a row; a typo here costs money
 RESERVED = ("model", "max_tokens", "system", "messages")  # said by options of their own, never through params=
 LATER = {  # options of the design that are not built yet, and what serves until then
-    "budget": "look at `run.cost` after a small slice: df.head(50)",
-    "budget_mode": "look at `run.cost` after a small slice: df.head(50)",
     "cache": 'put "cache_control" into params=',
     "citations": "give document blocks through a callable prompt",
     "documents": "give document blocks through a callable prompt",
     "effort": 'use params={"output_config": {"effort": …}}',
     "images": "give image blocks through a callable prompt",
-    "max_failed": "try a small slice first: df.head(50)",
-    "pilot": "try a small slice first: df.head(50); the run reuses its answers",
-    "preflight": "try a small slice first: df.head(50); the run reuses its answers",
     "thinking": 'use params={"thinking": …}',
     "tool_choice": "use params=",
     "tools": "use params=",
@@ -69,6 +66,11 @@ class Options:
     progress: Progress = "auto"
     name: str | None = None
     dtype_backend: Literal["pyarrow"] | None = None
+    preflight: bool = True
+    pilot: bool | Literal["auto", "now"] = "auto"
+    max_failed: float = 0.2
+    budget: float | None = None
+    budget_mode: BudgetMode = "measured"
     prices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -89,7 +91,8 @@ class Options:
         _one_of(self.on_error, "on_error", get_args(OnError))
         _one_of(self.progress, "progress", get_args(Progress))
         _one_of(self.dtype_backend, "dtype_backend", (None, "pyarrow"))
-        for option in ("unpack", "correct", "dedupe", "reuse", "overwrite", "same_for_all"):
+        self._check_spending()
+        for option in ("preflight", "unpack", "correct", "dedupe", "reuse", "overwrite", "same_for_all"):
             if not isinstance(getattr(self, option), bool):
                 raise OptionError(f"{option}={getattr(self, option)!r}", hint="one of True, False")
         for item in self.include:
@@ -101,8 +104,16 @@ class Options:
                     f"betas holds {beta!r}, which is no name of a beta", hint='betas=("output-300k-2026-03-24",)'
                 )
         _check_system(self.system)
-        Models.read(self.prices)
         self._check_params()
+
+    def _check_spending(self) -> None:
+        _one_of(self.budget_mode, "budget_mode", get_args(BudgetMode))
+        _number(self.max_failed, "max_failed", most=1.0, example="max_failed=0.2, a share of rows")
+        if self.budget is not None:
+            _number(self.budget, "budget", most=math.inf, example="budget=5.00, in USD")
+        if not isinstance(self.pilot, bool):
+            _one_of(self.pilot, "pilot", ("auto", "now", True, False))
+        Models.read(self.prices)
 
     def _check_samples(self) -> None:
         if self.samples > MOST_SAMPLES:
@@ -196,6 +207,11 @@ def _whole(value: object, option: str, *, least: int = 1) -> None:
         usual = Options.__dataclass_fields__[option].default
         usual = usual if isinstance(usual, int) else 1024
         raise OptionError(f"{option}={value!r}: a whole number of at least {least} is needed", hint=f"{option}={usual}")
+
+
+def _number(value: object, option: str, *, most: float, example: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most or value == math.inf:
+        raise OptionError(f"{option}={value!r}", hint=example)
 
 
 def _one_of(value: object, option: str, allowed: Sequence[object]) -> None:

@@ -38,8 +38,9 @@ def test_every_frame_and_series_has_both_verbs_with_docstrings(made: Any, verb: 
 
 
 VERBS: list[Any] = [
-    *(dfbatch.batch, dfbatch.submit),
+    *(dfbatch.batch, dfbatch.submit, dfbatch.preview, dfbatch.plan),
     *(FRAMES[0].claude.batch, FRAMES[1].claude.submit, SERIES[0].claude.batch, SERIES[1].claude.submit),
+    *(FRAMES[0].claude.preview, SERIES[0].claude.preview, FRAMES[0].claude.plan, SERIES[0].claude.plan),
 ]
 
 

@@ -35,7 +35,7 @@ OPTIONS = {
     "costs": ["--since", "--by"],
     "export": [],
     "wait": ["--timeout"],
-    "resume": ["--lost", "--timeout", "--no-wait"],
+    "resume": ["--lost", "--budget", "--timeout", "--no-wait"],
     "retry": ["--which", "--via", "--max-tokens", "--model", "--timeout", "--no-wait"],
     "cancel": ["--timeout", "--no-wait"],
     "resolve": ["--pay-twice", "--timeout", "--no-wait"],

@@ -19,7 +19,7 @@ from dfbatch.accessor import FrameAccessor, SeriesAccessor
 
 PACKAGE = Path(dfbatch.__file__).parent
 PROMISED = {
-    *("batch", "submit"),
+    *("batch", "submit", "preview", "plan", "Plan"),
     *("runs", "open", "last_run", "run_of", "Run"),
     *("adopt", "prune"),
     *("Anthropic", "Local"),
@@ -32,7 +32,7 @@ RUN = {
     *("retry", "resume", "cancel", "forget", "export", "__await__"),
 }
 NEEDS_AN_EXAMPLE = [
-    *("batch", "submit", "adopt", "prune", "runs", "open", "last_run", "run_of"),
+    *("batch", "submit", "preview", "plan", "adopt", "prune", "runs", "open", "last_run", "run_of"),
     *("Run", "Anthropic", "Local"),
 ]
 MODULES = sorted(

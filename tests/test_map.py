@@ -24,7 +24,7 @@ PACKAGE = Path(__file__).parents[1] / "dfbatch"
 
 VALUES = [
     *("version", "errors", "kinds", "models", "options", "prompts", "schemas", "requests"),
-    *("chunks", "results", "columns", "pricing", "plan"),
+    *("chunks", "results", "columns", "pricing", "bounds", "plan", "forecasts"),
 ]
 INSIDE = {  # the order of files in values that are packages
     "prompts": ["naming", "templates", "contents", "callables", "__init__"],
@@ -50,7 +50,20 @@ TYPE_ONLY = {("errors", "dfbatch.run", "Run")}
 # so that a newcomer is looked at. PurePath is a text with manners; what else could slip through is in REACHING.
 PURE = {
     *("__future__", "collections", "contextlib", "copy", "dataclasses", "datetime", "decimal", "difflib", "enum"),
-    *("functools", "hashlib", "inspect", "ipaddress", "itertools", "json", "math", "operator", "re", "sys", "types"),
+    *(
+        "functools",
+        "hashlib",
+        "html",
+        "inspect",
+        "ipaddress",
+        "itertools",
+        "json",
+        "math",
+        "operator",
+        "re",
+        "sys",
+        "types",
+    ),
     *("typing", "typing_extensions", "msgspec", "numpy", "pydantic", "pydantic_core", "dfbatch"),
 }
 PURE_NAMES = {("pathlib", "PurePath")}

@@ -232,6 +232,8 @@ def test_tokens_that_the_server_leaves_out_are_nothing_and_unknown_fields_are_no
         "output_tokens": 3,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": 0,
+        "cache_creation": None,
+        "inference_geo": None,
     }
 
 

@@ -46,6 +46,9 @@ class Adapter(Protocol):
     def from_series(self, series: Any, default: str = "text") -> tuple[Any, str]:
         """A frame of this one column, and its name (`default` when it has none)."""
 
+    def take(self, frame: Any, positions: Sequence[int]) -> Any:
+        """The rows of a frame or Series at these positions, in this order, with their labels."""
+
     def snapshot(self, frame: Any, names: Sequence[str]) -> Table:
         """The cells of these columns as they are now: lists inside cells are shared, the columns are not."""
 

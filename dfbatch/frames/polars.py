@@ -51,6 +51,11 @@ def from_series(series: Any, default: str = "text") -> tuple[pl.DataFrame, str]:
     return series.to_frame(name), name
 
 
+def take(frame: Any, positions: Sequence[int]) -> Any:
+    """The rows of a frame or Series at these positions, in this order."""
+    return frame[list(positions)]
+
+
 def snapshot(frame: Any, names: Sequence[str]) -> Table:
     """The cells of these columns as they are now; Python objects inside pl.Object cells are shared with the frame."""
     return Table(len(frame), {name: _reader(frame.get_column(name).clone()) for name in names})

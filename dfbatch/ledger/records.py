@@ -37,6 +37,11 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     correct: bool = True  # whether an answer that does not fit the schema is asked for once more
     samples: int = 1  # answers a row
     prices: dict[str, Any] = {}  # of models, as the call said them
+    preflight: bool = False  # whether the first request goes ahead alone
+    pilot: str = ""  # "": none, "batch", "now" (through `/v1/messages`), or "auto"
+    max_failed: float | None = None  # share of answers that cannot be used, above which a run with a pilot stops
+    budget: float | None = None  # USD
+    strict: bool = False  # whether every answer counts as long as max_tokens until it is there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +72,8 @@ class ChunkRecord:
     """A chunk as the ledger knows it; `bytes` is its content-length.
 
     `kind` says why it is asked: "" at first, `again` (what may pass), `longer` (cut answers), `corrected` (answers that
-    did not fit), `hand` (`run.retry`), `now` (by hand, through `/v1/messages`).
+    did not fit), `hand` (`run.retry`), `now` (through `/v1/messages`), `preflight` (the first request,
+    also there), `pilot` (the first part of a run).
     """
 
     id: str

@@ -62,6 +62,7 @@ class Step(NamedTuple):
 # ask again (its requests become new chunks), pause (the run stops and says why), nothing.
 TABLE: Final[dict[tuple[str, str], Step]] = {
     (PLANNED, "send"): Step(SUBMITTING, "post"),
+    (PLANNED, "cut"): Step(SPLIT, "ask again"),
     (PLANNED, "cancel"): Step(RELEASED, "nothing"),
     (PLANNED, "release"): Step(RELEASED, "nothing"),
     (SUBMITTING, "accepted"): Step(SUBMITTED, "poll"),

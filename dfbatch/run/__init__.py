@@ -9,6 +9,7 @@ layout    columns and their names         report    a run in words;  votes: seve
 join      rows known again                again     asked again by hand;  portable: a run as one file
 using     whose connections stay open    listing   the table of runs;  prune: room on the disk
 why       why nothing is reused          adopt     batches of a lost ledger;  relics: what is left of them
+preview   some rows now                   planning  what a run would ask and cost
 prices    whose prices count             costs     what a run cost;  accounts: what all of them cost
 """
 
@@ -25,6 +26,8 @@ from dfbatch.run.shelf import (
     models,
     newest,
     open_run,
+    plan_run,
+    preview_rows,
     prune_runs,
     run_of,
 )
@@ -42,6 +45,8 @@ __all__ = [
     "models",
     "newest",
     "open_run",
+    "plan_run",
+    "preview_rows",
     "prune_runs",
     "run_of",
 ]

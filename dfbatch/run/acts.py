@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import warnings
 from typing import TYPE_CHECKING, Any, Final
@@ -10,6 +11,8 @@ from dfbatch.errors import OptionError, outside
 from dfbatch.ledger.states import COLLECTED, ENDED, FORGONE, IN_DOUBT, LOST, POSTED
 from dfbatch.run import thread
 from dfbatch.run.again import ask, changed_terms, chosen, give_up
+from dfbatch.run.budgets import keep
+from dfbatch.run.gate import FAILED
 from dfbatch.run.now import MOST
 from dfbatch.run.spools import remove
 from dfbatch.run.using import in_use
@@ -44,8 +47,13 @@ def ask_by_hand(work: Work, which: str | Sequence[str] | None, via: str, *, max_
     work.sheet.asked_again(ask(work.ledger, work.record, work.sheet, wanted, terms=terms, reuse=False))
 
 
-def before_resuming(work: Work, lost: str | None) -> None:
+def before_resuming(work: Work, lost: str | None, budget: Any) -> None:
     """What `resume` decides before the run goes on."""
+    if budget is not None:
+        if isinstance(budget, bool) or not isinstance(budget, int | float) or not 0 <= budget < math.inf:
+            raise OptionError(f"budget={budget!r}", hint="budget=5.00, in USD")
+        keep(work.ledger, work.record.id, budget)
+    work.gate.open = work.ledger.standing(work.record.id)[1].startswith(FAILED)
     if lost not in (None, "missing"):
         raise OptionError(f"lost={lost!r}", hint="lost='missing'")
     if lost:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ from dfbatch.ledger.files import read_array
 from dfbatch.ledger.states import CLAIMING, COLLECTED, UNSENT
 from dfbatch.plan import locate
 from dfbatch.results import CODE, SUCCEEDED
+from dfbatch.run.leading import parts
 from dfbatch.run.spools import remove, spool
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def claim(
         new = np.flatnonzero(~found.covered)
         if len(new) or found.under_way:
             before()
-        chunks = spool(ledger, record, requests[new], lengths[new], lambda which: lines_of(new[which]), terms=terms)  # noqa: B023
+        chunks = _spooled(ledger, record, requests, lengths, lines_of, new=new, found=found, terms=terms)
         try:
             if ledger.begin(record, chunks, found.chunks, shared=terms.shared, unless_changed=version):
                 return Claimed(chunks, found)
@@ -83,6 +84,38 @@ def claim(
             remove(ledger, [chunk.id for chunk in chunks])
             raise
         remove(ledger, [chunk.id for chunk in chunks])
+
+
+def _spooled(
+    ledger: Ledger,
+    record: RunRecord,
+    requests: np.ndarray[Any, Any],
+    lengths: np.ndarray[Any, Any],
+    lines_of: LinesOf,
+    *,
+    new: np.ndarray[Any, Any],
+    found: Cover,
+    terms: Terms,
+) -> list[ChunkRecord]:
+    """Chunks for these requests: those that go ahead alone, then all others."""
+    made: list[ChunkRecord] = []
+    try:
+        for part in parts(ledger, record, new, known=sum(found.chunks.values()), terms=terms):
+            which = part.which
+            made += spool(
+                ledger,
+                record,
+                requests[which],
+                lengths[which],
+                lambda at, which=which: lines_of(which[at]),  # type: ignore[misc]
+                terms=replace(terms, kind=part.kind),
+                order=part.order,
+                after=len(made),
+            )
+    except BaseException:
+        remove(ledger, [chunk.id for chunk in made])
+        raise
+    return made
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dfbatch.errors import ApiError, DiskFull
 from dfbatch.ledger.files import translated, whole, write_array
 from dfbatch.ledger.states import COLLECTED
 from dfbatch.results import CODE, PENDING, SUCCEEDED
+from dfbatch.run.now import DIRECT
 from dfbatch.run.polling import KEPT_DAYS, kept_until
 from dfbatch.run.spools import shrink
 
@@ -82,7 +83,7 @@ class Collector:
             async with self._judging:
                 await asyncio.to_thread(self.judge, chunk)
             return
-        for attempt in range(1, TRIES + 1 if chunk.kind != "now" else 2):
+        for attempt in range(1, 2 if chunk.kind in DIRECT else TRIES + 1):
             async with self._downloads:
                 if attempt > 1 or not self._ledger.chunk_file(chunk.id, "jsonl").exists():
                     await self._download(chunk)
@@ -156,7 +157,7 @@ def _too_much(chunk: ChunkRecord, batch_id: str) -> ApiError:
 
 
 def _why_absent(chunk: ChunkRecord) -> str:
-    return IN_FLIGHT if chunk.kind == "now" else NO_LINE
+    return IN_FLIGHT if chunk.kind in DIRECT else NO_LINE
 
 
 def _kept_until(created_at: str) -> str:

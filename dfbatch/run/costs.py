@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from dfbatch import pricing
-from dfbatch.ledger.states import ENDED, IN_DOUBT, POSTED, SUBMITTED
+from dfbatch.ledger.states import COLLECTED, ENDED, IN_DOUBT, LOST, POSTED, SUBMITTED
 from dfbatch.plan import forecast
 from dfbatch.pricing import Cost, Saved, Tokens
 
 if TYPE_CHECKING:
-    from dfbatch.ledger.records import RunRecord
+    from dfbatch.ledger.records import ChunkRecord, RunRecord
     from dfbatch.models import Models
     from dfbatch.run.loop import Work
     from dfbatch.run.sheet import Bill, Sheet
@@ -25,6 +26,7 @@ BATCHED: Final = (
     "longer",
     "corrected",
     "hand",
+    "pilot",
 )  # kinds of chunks that go in a batch; others at the full price
 
 
@@ -34,11 +36,10 @@ def cost(work: Work, take: Array) -> Cost:
     `take` names the request of each row. What went through `/v1/messages` is at the full price, everything else at a
     batch's.
     """
-    sheet, record, models = work.sheet, work.record, work.models
+    sheet, record = work.sheet, work.record
     bills = [(chunk, sheet.bills[chunk.id]) for chunk in sheet.chunks if chunk.id in sheet.bills]
-    spent = [_usd(models, record, chunk, bill) for chunk, bill in bills]
     return Cost(
-        sum(float(each.sum()) for each in spent if each is not None) if all(e is not None for e in spent) else None,
+        spent(work),
         sum((Tokens.of(bill.used) for _, bill in bills), Tokens()),
         as_if=not (record.spends and work.backend.spends),
         saved=saved(work, take),
@@ -52,12 +53,28 @@ def _usd(models: Models, record: RunRecord, chunk: Any, bill: Bill, **changes: b
     return pricing.costs(models.find(chunk.model or record.model), bill.used, **terms)
 
 
+def spent(work: Work) -> float | None:
+    """USD that all answers of the run's own chunks cost so far."""
+    each = [of_chunk(work, chunk) for chunk in work.sheet.chunks if chunk.id in work.sheet.bills]
+    return None if any(usd is None for usd in each) else math.fsum(float(usd.sum()) for usd in each if usd is not None)
+
+
+def of_chunk(work: Work, chunk: ChunkRecord) -> Array | None:
+    """USD of each request of one of the run's own chunks; None where it is not judged yet, or has no price."""
+    bill = work.sheet.bills.get(chunk.id)
+    return None if bill is None else _usd(work.models, work.record, chunk, bill)
+
+
+def under_way(work: Work) -> list[ChunkRecord]:
+    """The run's own chunks that may be billed and are not yet in what it spent."""
+    own = work.own(*POSTED, *IN_DOUBT, SUBMITTED, ENDED, COLLECTED, LOST)
+    return [chunk for chunk in own if chunk.id not in work.sheet.bills]
+
+
 def reserved(work: Work) -> float | None:
-    """The most that what is under way or in doubt may cost, USD."""
+    """The most that what is under way or in doubt may cost, by its bytes, in USD."""
     total = 0.0
-    for chunk in work.own(*POSTED, *IN_DOUBT, SUBMITTED, ENDED):
-        if chunk.id in work.sheet.bills:
-            continue
+    for chunk in under_way(work):
         most = forecast(
             work.models.find(chunk.model or work.record.model), chunk.bytes, chunk.requests, chunk.max_tokens
         ).high

@@ -341,12 +341,13 @@ class Run:
         self._driver.drive(sending=True)
         return self
 
-    def resume(self, *, lost: Literal["missing"] | None = None) -> Run:
+    def resume(self, *, lost: Literal["missing"] | None = None, budget: float | None = None) -> Run:
         """Go on: send what is not sent, wait for the rest; returns the run, under way.
 
-        `lost="missing"` lets go of batches that are gone at the server: their rows stay missing.
+        `lost="missing"` lets go of batches that are gone at the server: their rows stay missing. `budget` is another
+        limit for all that the run spends (USD). After a pilot that failed, the rest is sent all the same.
         """
-        acts.before_resuming(self._work, lost)
+        acts.before_resuming(self._work, lost, budget)
         self._driver.drive(sending=True)
         return self
 

@@ -29,8 +29,10 @@ from dfbatch.run import again, ending, tries
 from dfbatch.run.clock import Clock, current
 from dfbatch.run.collect import Collector
 from dfbatch.run.ending import first_line
+from dfbatch.run.gate import Gate
 from dfbatch.run.now import keep
 from dfbatch.run.polling import Poller
+from dfbatch.run.preflight import recover
 from dfbatch.run.prices import known
 from dfbatch.run.search import Search
 from dfbatch.run.sending import NETWORK_PAUSE, passing, send, told
@@ -73,6 +75,7 @@ class Work:
     models: Models = field(init=False)  # with their prices
     poller: Poller = field(init=False)
     search: Search = field(init=False)
+    gate: Gate = field(init=False)
     _taken: dict[str, Lock] = field(default_factory=dict)  # of dead runs, whose chunks in doubt we look after
 
     def __post_init__(self) -> None:
@@ -80,6 +83,7 @@ class Work:
         self.models = known(self.ledger.folder, self.record.spec.prices)
         self.poller = Poller(self)
         self.search = Search(self)
+        self.gate = Gate(self)
 
     def wake(self) -> None:
         """Look again now; called on the I/O thread."""
@@ -139,6 +143,8 @@ class Work:
             if chunk.state in POSTED and chunk.id not in self.posting and self.looks_after(chunk):
                 if chunk.kind == "now":
                     keep(self, chunk)
+                elif chunk.kind == "preflight":
+                    recover(self, chunk)
                 else:
                     self.ledger.happen(chunk.id, "process died", orphaned=0.0)
 
@@ -258,7 +264,7 @@ class Work:
         await self.search.look()
         await self._heed_collected(collector)
         ended = [chunk for chunk in self.chunks(ENDED, COLLECTED) if not collector.has(chunk)]
-        collector.start(filter(self.poller.may_collect, ended), then=self.waking.set)
+        collector.start(filter(self.poller.may_collect, ended), then=self.wake)
         waiting = bool(ended) or collector.busy or any(map(self._waits_for, self.ledger.chunks(self.record.id)))
         if ended:
             self.say("collecting")

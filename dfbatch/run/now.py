@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dfbatch.run.loop import Work
 
 MOST: Final = 200  # requests by hand; more go in a batch, at half the price
+DIRECT: Final = ("now", "preflight")  # kinds of chunks that go through `/v1/messages`
 AT_ONCE: Final = 4
 TRIES: Final = 3  # of a request that was certainly not answered
 PAUSE: Final = 5.0  # seconds between them, where the server does not tell
@@ -73,7 +74,7 @@ async def _one(work: Work, gate: asyncio.Semaphore, path: Path, name: str, param
     async with gate:
         for attempt in range(1, TRIES + 1):
             if not work.may_send:
-                _write(path, name, b'{"type":"canceled"}')
+                write(path, name, b'{"type":"canceled"}')
                 return
             try:
                 message = await work.backend.ask(params, work.record.spec.betas)
@@ -83,9 +84,9 @@ async def _one(work: Work, gate: asyncio.Semaphore, path: Path, name: str, param
                 if attempt < TRIES and _passes(error):
                     await work.rest(getattr(error, "retry_after", None) or PAUSE)
                     continue
-                _write(path, name, _errored(error))
+                write(path, name, _errored(error))
                 return
-            _write(path, name, b'{"type":"succeeded","message":' + message + b"}")
+            write(path, name, b'{"type":"succeeded","message":' + message + b"}")
             return
 
 
@@ -101,7 +102,7 @@ def _errored(error: DfbatchError) -> bytes:
     return msgspec.json.encode({"type": "errored", "error": {"type": "error", "error": told}})
 
 
-def _write(path: Path, name: str, result: bytes) -> None:
+def write(path: Path, name: str, result: bytes) -> None:
     """One line, on disk before the next is asked for."""
     line = b'{"custom_id":"%b","result":%b}\n' % (name.encode(), result.replace(b"\n", b" "))
     with os.fdopen(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), "ab") as file:

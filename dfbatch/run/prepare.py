@@ -24,6 +24,7 @@ from dfbatch.prompts import compile_prompt, example_turns
 from dfbatch.prompts.naming import fillable, near_miss
 from dfbatch.requests import Digester, Shared, shared
 from dfbatch.run import layout
+from dfbatch.run.budgets import brake, named
 from dfbatch.run.claims import Claimed, claim
 from dfbatch.run.prices import known
 from dfbatch.run.rows import Asked, Scratch, ask, encoded_keys
@@ -152,6 +153,8 @@ class _Made:
         count = sum(chunk.requests for chunk in claimed.chunks)
         model = known(self.ledger.folder, self.options.prices).find(self.options.model)
         cost = forecast(model, size, count, self.options.max_tokens, as_if=not self.backend.spends)
+        if count and self.backend.kind != "local":
+            brake(cost, model, budget=record.spec.budget, spends=self.backend.spends)
         return Prepared(record, sheet, self.schema, firsts.row_request, lock, claimed, gives_way, cost, self.prompt)
 
     def _sampled(
@@ -200,6 +203,11 @@ class _Made:
             correct=options.correct,
             samples=options.samples,
             prices={name: dict(price) for name, price in options.prices.items()},
+            preflight=options.preflight and self.backend.kind != "local",
+            pilot="batch" if options.pilot is True else options.pilot or "",
+            max_failed=options.max_failed,
+            budget=named(options.budget),
+            strict=options.budget_mode == "strict",
         )
         return RunRecord(
             id=self.run_id,

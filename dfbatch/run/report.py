@@ -149,12 +149,13 @@ def asked(
     found = parts_from(ledger, ledger.chunks(record.id), digests)
     by_digest = {digests[index]: line for index, line in found.items()}
     return [
-        _part_text(by_digest.get(sheet.requests["digest"][request], b"")) if request >= 0 else None
+        part_text(by_digest.get(sheet.requests["digest"][request], b"")) if request >= 0 else None
         for request in wanted.tolist()
     ]
 
 
-def _part_text(part: bytes) -> str | None:
+def part_text(part: bytes) -> str | None:
+    """A row's own part of a request as text; None where it is not kept."""
     if not part:
         return None
     messages: list[dict[str, Any]] = msgspec.json.decode(b"[" + part + b"]")

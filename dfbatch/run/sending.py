@@ -27,6 +27,7 @@ from dfbatch.ledger.states import PLANNED
 from dfbatch.run.ending import first_line
 from dfbatch.run.now import answer_now
 from dfbatch.run.polling import PLACE, cancel
+from dfbatch.run.preflight import preflight
 from dfbatch.run.spools import body, halves, remove
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ async def send(work: Work) -> None:
     work.say("sending")
     await _prove(work)
     queue.reverse()
-    uplink = asyncio.Lock()
-    done = await asyncio.gather(*(_sender(work, queue, uplink) for _ in range(UPLOADS)), return_exceptions=True)
+    uplink, door = asyncio.Lock(), asyncio.Lock()
+    done = await asyncio.gather(*(_sender(work, queue, uplink, door) for _ in range(UPLOADS)), return_exceptions=True)
     for outcome in done:
         if isinstance(outcome, BaseException):
             raise outcome
@@ -89,11 +90,28 @@ async def _turn(uplink: asyncio.Lock) -> AsyncIterator[Callable[[], None]]:
         handed()
 
 
-async def _sender(work: Work, queue: list[ChunkRecord], uplink: asyncio.Lock) -> None:
+async def _next(work: Work, queue: list[ChunkRecord], door: asyncio.Lock) -> ChunkRecord | None:
+    """The next chunk that may be sent; None where there is none. One at a time is looked at."""
+    async with door:
+        if not queue or not work.may_send:
+            return None
+        admitted = await work.gate.admit(queue)
+        if not queue or not admitted:
+            return None
+        chunk, *rest = admitted
+        queue[-1:] = reversed(rest)
+        return chunk
+
+
+async def _sender(work: Work, queue: list[ChunkRecord], uplink: asyncio.Lock, door: asyncio.Lock) -> None:
     pause = 1.0
     try:
-        while queue and work.may_send:
-            chunk = queue.pop()
+        while chunk := await _next(work, queue, door):
+            if chunk.kind == "preflight":
+                await preflight(work, chunk)
+                left = work.ledger.chunk(chunk.id)
+                queue.extend([left] if left.state == PLANNED else [])
+                continue
             if chunk.kind == "now":
                 await answer_now(work, chunk)
                 continue

@@ -63,6 +63,7 @@ class Sheet:
     source: np.ndarray[Any, Any] = field(init=False)  # which chunk answered, an index into `chunks`; -1 none
     chunks: list[ChunkRecord] = field(default_factory=list)
     errors: dict[int, str] = field(default_factory=dict)  # request → why it has no answer
+    laid: set[str] = field(default_factory=set)  # chunks whose answers are all in place
     strange: int = 0  # lines that were not ours, torn, or there twice
     models: dict[str, str] = field(default_factory=dict)  # by chunk: the model that answered
     bills: dict[str, Bill] = field(
@@ -103,6 +104,7 @@ class Sheet:
         self.strange += reader.strange
         if chunk.run == self.run:
             self.bills[chunk.id] = Bill(targets.astype(np.int32), found[BILLED])
+        self.laid.add(chunk.id)
         return found
 
     def has(self, chunk: ChunkRecord) -> bool:

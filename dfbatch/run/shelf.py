@@ -14,14 +14,17 @@ from dfbatch.backends.choose import choose, revive
 from dfbatch.errors import NoSuchRun, OptionError
 from dfbatch.frames import adapter as adapter_of
 from dfbatch.ledger import Ledger, home
+from dfbatch.plan import Forecast
 from dfbatch.run.accounts import DAY, accounts
 from dfbatch.run.adopt import Adoption, named
 from dfbatch.run.claims import claim
 from dfbatch.run.handle import Run
 from dfbatch.run.join import writer
 from dfbatch.run.listing import Listed, html
+from dfbatch.run.planning import planned
 from dfbatch.run.portable import unpacked
 from dfbatch.run.prepare import prepare
+from dfbatch.run.preview import announced, at_once, check, quiet, spread
 from dfbatch.run.prices import known
 from dfbatch.run.prune import Pruned, prune
 from dfbatch.run.why import not_reused
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from dfbatch.backends import Backend
+    from dfbatch.forecasts import Plan
     from dfbatch.models import Models
     from dfbatch.options import Options
     from dfbatch.run.accounts import Account
@@ -91,6 +95,53 @@ def begin(
     """Check everything, claim, and start sending."""
     made = _Made(frame, options, choose(options.backend), like, series)
     return made.run(prompt, schema, claim, then=Run.resume)
+
+
+def preview_rows(
+    frame: Any,
+    prompt: Any,
+    schema: Any,
+    options: Options,
+    *,
+    rows: int,
+    say: Callable[[str], None],
+    like: Any = None,
+    series: str | None = None,
+) -> Run:
+    """Ask some rows at once, and wait for them; `say` is told what it may cost before anything is sent."""
+    check(rows, options)
+    options = quiet(options)
+    adapter = adapter_of(frame)
+    taken = spread(adapter, frame, prompt, options, rows=rows, series=series)
+    few, alike = adapter.take(frame, taken), None if like is None else adapter.take(like, taken)
+
+    def then(run: Run) -> Run:
+        place = ledger()
+        model = known(place.folder, options.prices).find(options.model)
+        say(announced(place, run.record, run.forecast or Forecast(None, None), model))
+        return run.resume()
+
+    return _Made(few, options, choose(options.backend), alike, series).run(prompt, schema, at_once, then=then)
+
+
+def plan_run(
+    frame: Any,
+    prompt: Any,
+    schema: Any,
+    options: Options,
+    *,
+    begun: Callable[[Run], Run],
+    like: Any = None,
+    series: str | None = None,
+) -> Plan:
+    """What a call would ask and cost; nothing is claimed. `begun` is handed the run that the plan begins."""
+    made = _Made(frame, options, choose(options.backend), like, series)
+
+    def begin(claiming: Claiming) -> Run:
+        return begun(made.run(prompt, schema, claiming, then=Run.resume))
+
+    place, backend = ledger(), made.backend
+    return planned(frame, prompt, schema, options, series=series, ledger=place, backend=backend, begin=begin)
 
 
 def adopt_batches(batch_ids: str | Sequence[str], frame: Any, prompt: Any, schema: Any, options: Options) -> Run:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import compress
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -72,16 +72,22 @@ def spool(
     lines_of: LinesOf,
     *,
     terms: Terms,
+    order: np.ndarray[Any, Any] | None = None,
+    after: int = 0,
 ) -> list[ChunkRecord]:
-    """Cut requests into chunks and put each on disk; nothing is claimed yet. What was written is removed on failure."""
+    """Cut requests into chunks and put each on disk; nothing is claimed yet. What was written is removed on failure.
+
+    They are cut in `order`, and stand by position within each chunk. `after` so many more chunks of the same claim.
+    """
     shared = shared_of(record, terms.head)
     size: int | Literal["auto"] = terms.size or "auto"
     made: list[ChunkRecord] = []
-    first = ledger.next_ordinal(record.id)
+    first = ledger.next_ordinal(record.id) + after
+    order = np.arange(len(requests)) if order is None else order
     try:
-        for ordinal, cut in enumerate(chunks.cut(lengths + shared.overhead, chunk_size=size), first):
+        for ordinal, cut in enumerate(chunks.cut(lengths[order] + shared.overhead, chunk_size=size), first):
             nonce = "d" + secrets.token_hex(NONCE_WIDTH)[: NONCE_WIDTH - 1]
-            which = np.arange(cut.start, cut.stop)
+            which = np.sort(order[cut.start : cut.stop])
             chunk = ChunkRecord(
                 id=f"{record.id}-{ordinal}-{nonce}",
                 run=record.id,
@@ -111,20 +117,47 @@ def halves(ledger: Ledger, chunk: ChunkRecord, record: RunRecord) -> list[ChunkR
     return _pieces(ledger, chunk, record, chunk.requests // 2 + (chunk.requests > 3 or chunk.requests % 2))
 
 
+def drawn(ledger: Ledger, chunk: ChunkRecord, record: RunRecord, size: int) -> list[ChunkRecord]:
+    """A random part of a chunk of this size, and the rest of it, as two chunks, on disk, not claimed."""
+    seed = int.from_bytes(chunk.nonce.encode())
+    order = np.random.default_rng(seed).permutation(chunk.requests)
+    return [
+        *_pieces(ledger, chunk, record, size, part=np.sort(order[:size])),
+        *_pieces(ledger, chunk, record, chunk.requests, part=np.sort(order[size:]), after=1),
+    ]
+
+
 def copied(ledger: Ledger, chunk: ChunkRecord, record: RunRecord) -> list[ChunkRecord]:
     """The requests of a chunk as a new one, asked as they were, on disk, not claimed."""
     return _pieces(ledger, chunk, record, chunk.requests)
 
 
-def _pieces(ledger: Ledger, chunk: ChunkRecord, record: RunRecord, size: int) -> list[ChunkRecord]:
+def _pieces(
+    ledger: Ledger,
+    chunk: ChunkRecord,
+    record: RunRecord,
+    size: int,
+    *,
+    part: np.ndarray[Any, Any] | None = None,
+    after: int = 0,
+) -> list[ChunkRecord]:
+    """Chunks of this size, of all requests of a chunk or of a part of them."""
     path = ledger.chunk_file(chunk.id, "spool")
-    lengths = np.fromiter(map(len, lines(path)), np.int64, chunk.requests)
-    requests = read_array(ledger.chunk_file(chunk.id, "map.npy"))
+    part = np.arange(chunk.requests) if part is None else part
+    requests = read_array(ledger.chunk_file(chunk.id, "map.npy"))[part]
 
     def lines_of(which: np.ndarray[Any, Any]) -> Iterator[bytes]:
-        return (line + b"\n" for line in islice(lines(path), int(which[0]), int(which[-1]) + 1))
+        wanted = np.zeros(chunk.requests, bool)
+        wanted[part[which]] = True
+        return (line + b"\n" for line in compress(lines(path), wanted.tolist()))
 
-    return spool(ledger, record, requests, lengths, lines_of, terms=Terms.as_asked(chunk, size))
+    lengths = line_lengths(ledger, chunk)[part]
+    return spool(ledger, record, requests, lengths, lines_of, terms=Terms.as_asked(chunk, size), after=after)
+
+
+def line_lengths(ledger: Ledger, chunk: ChunkRecord) -> np.ndarray[Any, Any]:
+    """The bytes of each request's own part."""
+    return np.fromiter(map(len, lines(ledger.chunk_file(chunk.id, "spool"))), np.int64, chunk.requests)
 
 
 def remove(ledger: Ledger, chunk_ids: Iterable[str]) -> None:

@@ -223,6 +223,21 @@ def test_a_column_in_the_way_is_never_overwritten_unasked(frame: Make) -> None:
         adapter(start).lay(start, [build("a", TEXT, ["1"]), build("b", TEXT, ["1"])])
 
 
+@pytest.mark.parametrize("positions", [[], [0], [3, 0, 0]], ids=str)
+def test_taken_rows_come_in_order_with_their_labels_and_dtypes(frame: Make, positions: list[int]) -> None:
+    made = frame({"n": [1, 2, 3, 4], "text": ["a", None, "c", "d"]})
+    if isinstance(made, pd.DataFrame):
+        made.index = pd.Index([7, 7, 8, 9])
+    rows = adapter(made).take(made, positions)
+
+    assert type(rows) is type(made)
+    assert [str(dtype) for dtype in rows.dtypes] == [str(dtype) for dtype in made.dtypes]
+    assert list(rows["n"]) == [[1, 2, 3, 4][at] for at in positions]
+    assert list(adapter(made).take(made["n"], positions)) == list(rows["n"])
+    if isinstance(made, pd.DataFrame):
+        assert rows.index.tolist() == [[7, 7, 8, 9][at] for at in positions]
+
+
 def test_a_snapshot_does_not_see_later_changes(frame: Make) -> None:
     start = frame({"text": ["p", "q"], "n": [1, 2], "unused": [0, 0]})
     room = adapter(start)

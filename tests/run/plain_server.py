@@ -244,6 +244,8 @@ def _handler(server: PlainServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901
                 batch = server.create(json.loads(body))
                 server.gates["reply"].pass_through()
                 self._json(batch)
+            elif not self.path.endswith("/cancel"):
+                self.send_error(404)
             else:
                 server.gates["cancel"].pass_through()
                 self._json(server.cancel(self.path.split("/")[-2]))

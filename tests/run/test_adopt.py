@@ -107,7 +107,8 @@ def test_all_batches_of_a_run_and_of_its_retries_go_together(
         line.replace(b"succeeded", b"expired", 1) if b'7", "citations' in line and len(lines) > 4 else line
         for line in lines
     )
-    run = Polars({"text": texts}).claude.submit("{text}", backend=claude, progress=False, chunk_size=20, retries=0)
+    options: dict[str, Any] = {"chunk_size": 20, "retries": 0, "preflight": False}
+    run = Polars({"text": texts}).claude.submit("{text}", backend=claude, progress=False, **options)
 
     assert run.wait().counts == {"succeeded": 35, "expired": 4}
     ids = [mark.batch_id for mark in run.retry().wait().snapshot().batches]
@@ -162,7 +163,7 @@ def test_a_row_that_changed_since_stays_missing(claude: dfbatch.Anthropic, lost:
 
 def test_the_head_of_the_frame_takes_its_part_of_a_batch(claude: dfbatch.Anthropic, lost: Any) -> None:
     texts = [f"row {number}" for number in range(3000)]
-    (batch_id,) = sent(claude, Polars({"text": texts}))
+    (batch_id,) = sent(claude, Polars({"text": texts}), preflight=False, pilot=False)
     lost()
     run = adopt(claude, batch_id, Polars({"text": texts[:2]}))
 
@@ -399,7 +400,7 @@ def test_the_stop_button_during_a_download_leaves_nothing(
 def test_the_emulator_s_batch_with_a_schema_comes_back_too(local: dfbatch.Anthropic, lost: Any) -> None:
     with Server(engine="sample") as server:
         backend = dfbatch.Anthropic(api_key="k", base_url=server.url)
-        frame = Polars({"text": [f"row {number}" for number in range(50)]})
+        frame = Polars({"text": [f"row {number}" for number in range(20)]})
         ask: dict[str, Any] = {"schema": Literal["sport", "tech"], "into": "topic", "include": ("status",)}
         once = frame.claude.batch("{text}", backend=backend, progress=False, **ask)
         (batch_id,) = [mark.batch_id for mark in dfbatch.last_run().snapshot().batches]

@@ -113,7 +113,7 @@ def test_what_was_answered_at_once_answers_the_cell_again(site: Site, hours: Hou
 def test_no_more_than_two_hundred_at_once(alone: Plain, hours: Hours, oracle: Oracle) -> None:
     texts = [chr(0x4E00 + at) for at in range(201)]
     oracle.script = {text: ["refused", "fine"] for text in texts}
-    run = refused(alone, "".join(texts))
+    run = refused(alone, "".join(texts), preflight=False)
     with pytest.raises(OptionError) as caught:
         run.retry("refused", via="now")
 

@@ -48,7 +48,7 @@ def begun(site: Site, count: int = 1, **more: Any) -> Any:
     """A run under way, of this many requests."""
     backend = dfbatch.Anthropic(api_key=KEY, base_url=site.url)
     frame = Polars({"text": [f"{at}" for at in range(count)]})
-    return frame.claude.submit("{text}", backend=backend, progress=False, **more)
+    return frame.claude.submit("{text}", backend=backend, progress=False, **{"preflight": False, **more})
 
 
 def looks(site: Site) -> int:

@@ -1,0 +1,301 @@
+"""A plan: what a job asks and what it may cost, each figure with its range and how it was found.
+
+Counts and history are handed in; what fetches them is `run/planning.py`. Bounds that hold for sure are in `bounds.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from html import escape
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import numpy as np
+
+from dfbatch.pricing import MILLION, dollars
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dfbatch.models import Model
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+NORMAL: Final = 1.645  # standard deviations on either side that hold 90 %
+COUNTED: Final = 0.02  # `count_tokens` is an estimate: usage differs "by a small amount" (platform.claude.com, 2026)
+GUESSED: Final = 0.25  # how far characters a token may be off, as a share
+
+# English is about four characters a token up to Claude 4.6; newer tokenizers make `Model.dense` times as many. Other
+# scripts, accents and emoji take a token for 1.5 to 2 characters. Calibrated roughly, hence `GUESSED`.
+LETTERS: Final = 4.0
+OTHERS: Final = 1.75
+MESSAGE: Final = 4.0  # tokens around each turn
+TOOLS: Final = 320.0  # the instructions that come with tools
+IMAGE: Final = 1_600.0  # tokens of an image at most
+PAGE: Final = 2_000.0  # tokens of a page of a PDF …
+PAGE_BYTES: Final = 50_000.0  # … and its bytes, roughly
+
+SHOWN: Final = 160  # signs of a request that are shown
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What is likely, and the ends that hold in nine of ten cases; `how` says where it is from."""
+
+    low: float
+    likely: float
+    high: float
+    how: str = ""
+
+
+# ------------------------------------------------------------------ tokens in
+
+
+def characters(value: Any, *, dense: float = 1.0) -> float:
+    """Tokens of a part of a request by its characters alone: texts and JSON, images and PDFs by rules of thumb.
+
+    >>> characters("What is it?"), characters("これは何ですか"), characters("What is it?", dense=1.3)
+    (2.75, 4.0, 3.575)
+    """
+    if isinstance(value, str):
+        plain = len(value) if value.isascii() else sum(map(str.isascii, value))
+        return dense * (plain / LETTERS + (len(value) - plain) / OTHERS)
+    if isinstance(value, list):
+        return sum(characters(item, dense=dense) for item in value)
+    return _of_object(value, dense) if isinstance(value, dict) else 0.0
+
+
+def _of_object(value: dict[str, Any], dense: float) -> float:
+    """A turn, a content block, or anything as JSON."""
+    if "role" in value:
+        return MESSAGE + characters(value.get("content"), dense=dense)
+    kind = value.get("type")
+    if kind == "image":
+        return IMAGE
+    if kind == "document" and (data := _base64(value)):
+        return max(1.0, len(data) * 0.75 / PAGE_BYTES) * PAGE
+    return characters(value.get("text") if kind == "text" else msgspec.json.encode(value).decode(), dense=dense)
+
+
+def _base64(block: dict[str, Any]) -> str:
+    source = block.get("source")
+    return str(source.get("data", "")) if isinstance(source, dict) and source.get("type") == "base64" else ""
+
+
+def of_request(params: dict[str, Any], *, dense: float = 1.0) -> float:
+    """Tokens of a whole request by its characters."""
+    form = (params.get("output_config") or {}).get("format") or {}
+    parts = [params.get("messages"), params.get("system"), params.get("tools"), form.get("schema")]
+    return sum(characters(part, dense=dense) for part in parts) + (TOOLS if params.get("tools") else 0.0)
+
+
+def strata(sizes: Array, most: int) -> Array:
+    """At most so many requests that stand for all: the middle one of each part, when they are sorted by length.
+
+    >>> strata(np.array([5, 1, 4, 2, 3, 6]), 3)
+    array([3, 2, 5])
+    """
+    order = np.argsort(sizes, kind="stable")
+    if len(order) <= most:
+        return np.sort(order)
+    return np.array([part[len(part) // 2] for part in np.array_split(order, most)])
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Tokens of a request by the bytes of its own part: a line through a sample, by least squares."""
+
+    base: float
+    slope: float
+    spread: float  # of the sample around the line
+    sizes: Array
+
+    @classmethod
+    def through(cls, sizes: Array, tokens: Array) -> Line:
+        """The line of a sample; level where lengths do not differ, or more bytes had fewer tokens."""
+        across = sizes - sizes.mean()
+        squares = float((across**2).sum())
+        slope = max(0.0, float((across * tokens).sum()) / squares) if squares else 0.0
+        base = float(tokens.mean() - slope * sizes.mean())
+        left = tokens - (base + slope * sizes)
+        return cls(base, slope, math.sqrt(float((left**2).sum()) / max(1, len(sizes) - 2)), sizes)
+
+    def at(self, sizes: Array) -> Array:
+        """The tokens of these requests."""
+        found: Array = np.maximum(1.0, self.base + self.slope * sizes)
+        return found
+
+    def total(self, sizes: Array, *, share: float, how: str) -> Range:
+        """All tokens of these requests; `share` is how far each count may be off."""
+        count, seen = len(sizes), len(self.sizes)
+        if not count:
+            return Range(0.0, 0.0, 0.0, how)
+        likely = float(self.at(sizes).sum())
+        squares = float(((self.sizes - self.sizes.mean()) ** 2).sum())
+        far = (float(sizes.mean()) - float(self.sizes.mean())) ** 2 / squares if squares else 0.0
+        error = count * self.spread * math.sqrt((1 / seen + far + 1 / count) * max(0.0, 1 - seen / count))
+        width = math.hypot(quantile(seen - 2) * error, share * likely)
+        return Range(max(0.0, likely - width), likely, likely + width, how)
+
+
+def quantile(freedom: int) -> float:
+    """How many standard errors on either side hold 90 %, where the spread is known from a sample (Student's t).
+
+    >>> round(quantile(5), 2), round(quantile(30), 2)
+    (2.01, 1.7)
+    """
+    z, n = NORMAL, max(1, freedom)  # Abramowitz and Stegun, 26.7.5
+    return z + (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2) + (n == 1) * 3.0
+
+
+# ----------------------------------------------------------------- tokens out
+
+
+def answered(lengths: Array, requests: int, max_tokens: int) -> Range:
+    """Tokens of so many answers, by the lengths of earlier ones.
+
+    A normal approximation of the total, in logarithms, since lengths are skewed. One answer's worth of doubt (as far
+    off as the mean is long) is added to the spread, which makes small samples wide.
+    """
+    lengths = np.minimum(lengths.astype(np.float64), max_tokens)
+    seen, mean = len(lengths), max(1.0, float(lengths.mean()))
+    variance = (float(((lengths - mean) ** 2).sum()) + mean**2) / seen
+    width = quantile(seen - 1) * math.sqrt(variance * (1 / seen + 1 / max(1, requests))) / mean
+    low, high = (mean * math.exp(sign * min(width, 50.0)) for sign in (-1, 1))
+    how = f"history of {seen:,} answer{'s' * (seen != 1)}"
+    return Range(requests * max(1.0, low), requests * mean, requests * min(float(max_tokens), high), how)
+
+
+def unknown(requests: int, max_tokens: int) -> Range:
+    """Tokens of so many answers, where nothing is known but their limit: from one token each to all of it."""
+    return Range(requests, requests * math.sqrt(max_tokens), requests * max_tokens, "from max_tokens")
+
+
+# -------------------------------------------------------------------- dollars
+
+
+def usd(model: Model, prompts: Array, answer: float, *, times: Array, us: bool) -> tuple[float, float]:
+    """USD of requests through ordinary calls, into and out of the model; `times` says how often each is asked."""
+    over = np.zeros(len(prompts), bool) if model.long is None or model.above is None else prompts > model.above
+    long, geo = model.long or model.price, model.geo if us else 1.0
+    into = np.where(over, long.input, model.price.input) * prompts * times
+    out = np.where(over, long.output, model.price.output) * answer * times
+    return float(into.sum()) * geo / MILLION, float(out.sum()) * geo / MILLION
+
+
+def spend(into: float, out: float, tokens_in: Range, tokens_out: Range) -> Range:
+    """The range of a sum of dollars, from those of its tokens, which are independent of each other."""
+    low = math.hypot(into * _below(tokens_in), out * _below(tokens_out))
+    high = math.hypot(into * _above(tokens_in), out * _above(tokens_out))
+    return Range(max(0.0, into + out - low), into + out, into + out + high)
+
+
+def _below(tokens: Range) -> float:
+    return 1 - tokens.low / tokens.likely if tokens.likely else 0.0
+
+
+def _above(tokens: Range) -> float:
+    return tokens.high / tokens.likely - 1 if tokens.likely else 0.0
+
+
+# ----------------------------------------------------------------------- plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Plan:
+    """A job before it is sent: prints as a table; `submit()` carries it out.
+
+    `dollars` is the price of what is to be sent, in a batch; None where the model's price is not known. `sync` is what
+    the same requests cost through ordinary calls, `without_dedupe` what they cost in a batch where every row is a
+    request of its own. Automatic tries (`retries`) are not counted.
+    """
+
+    model: str
+    rows: int
+    skipped: int  # rows that ask nothing
+    requests: int  # distinct ones
+    reused: int  # of those, answered or under way already: they cost nothing
+    to_send: int
+    chunks: int
+    bytes: int
+    tokens_in: Range
+    tokens_out: Range
+    dollars: Range | None
+    sync: float | None
+    without_dedupe: float | None
+    first: tuple[str, ...]
+    as_if: bool = False
+    notes: tuple[str, ...] = ()
+    begin: Callable[[], Any] = field(compare=False)
+
+    def submit(self) -> Any:
+        """Carry out exactly this plan: a Run, under way. Raises PlanChanged where its requests are not the same now."""
+        return self.begin()
+
+    def __repr__(self) -> str:
+        """A table for people."""
+        table = [("plan", f"{self.rows:,} rows for {self.model}"), *self._facts()]
+        width = max(len(label) for label, _ in table)
+        return "\n".join(f"{label:<{width}}  {value}" for label, value in table)
+
+    def _repr_html_(self) -> str:
+        table = [("plan", f"{self.rows:,} rows for {self.model}"), *self._facts()]
+        cell = 'style="text-align:left;vertical-align:top;padding:.1em .6em;white-space:normal"'
+        rows = (f"<tr><th {cell}>{escape(label)}</th><td {cell}>{escape(value)}</td></tr>" for label, value in table)
+        return f"<table>{''.join(rows)}</table>"
+
+    def _facts(self) -> list[tuple[str, str]]:
+        facts = [
+            ("rows", f"{self.rows - self.skipped:,} ask something, {self.skipped:,} are skipped"),
+            ("requests", f"{self.requests:,} distinct, {self.reused:,} of them paid for or under way already"),
+            ("to send", f"{self.to_send:,} in {self.chunks:,} chunk{'s' * (self.chunks != 1)}, {_size(self.bytes)}"),
+        ]
+        if self.to_send:
+            facts += [
+                ("tokens in", _tokens(self.tokens_in)),
+                ("tokens out", _tokens(self.tokens_out)),
+            ]
+        facts.append(("dollars", _span(self.dollars, as_if=self.as_if)))
+        if self.to_send:
+            facts += [
+                ("ordinary calls", f"{dollars(self.sync, as_if=self.as_if)} for the same requests, without a batch"),
+                ("without dedupe", f"{dollars(self.without_dedupe, as_if=self.as_if)} with a request for every row"),
+            ]
+        facts += [(f"request {number}", text) for number, text in enumerate(self.first, 1)]
+        return facts + [("note", note) for note in self.notes]
+
+
+def _tokens(tokens: Range) -> str:
+    return f"{tokens.likely:,.0f} ({tokens.low:,.0f} to {tokens.high:,.0f}; {tokens.how})"
+
+
+def _span(amount: Range | None, *, as_if: bool) -> str:
+    if amount is None:
+        return "unknown: no price for this model"
+    if not amount.high:
+        return dollars(0.0, as_if=as_if)
+    low, high = dollars(amount.low), dollars(amount.high)
+    return f"{dollars(amount.likely, as_if=as_if)} ({low} to {high} in nine of ten cases)"
+
+
+def _size(count: int) -> str:
+    """Bytes for people.
+
+    >>> _size(812), _size(12_345_678)
+    ('812 B', '12.3 MB')
+    """
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"
+
+
+def shortened(text: str) -> str:
+    r"""A request on one line.
+
+    >>> shortened("a\n\nb")
+    'a b'
+    """
+    line = " ".join(text[: 8 * SHOWN].split())
+    return line if len(line) <= SHOWN and len(text) <= 8 * SHOWN else line[: SHOWN - 1] + "…"

@@ -1,0 +1,93 @@
+"""What a run may spend, and the most that requests may cost before they are answered. Who asks is `gate.py`."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING, Final
+
+from dfbatch.errors import BudgetNeeded, OptionError
+from dfbatch.ledger.files import lines, write_lines
+from dfbatch.pricing import MILLION, dollars
+from dfbatch.run.now import DIRECT
+from dfbatch.run.spools import line_lengths, shared_of
+
+if TYPE_CHECKING:
+    from dfbatch.ledger import Ledger
+    from dfbatch.ledger.records import ChunkRecord
+    from dfbatch.models import Model
+    from dfbatch.plan import Forecast
+    from dfbatch.run.loop import Work
+
+BRAKE: Final = 20.0  # USD: a forecast above it needs a budget
+ADDED: Final = 100  # tokens that the API may add to a prompt by itself; a bound, not a measurement …
+ADDED_TO: Final = (b'"tools"', b'"output_config"', b'"thinking"')  # … but for what comes with an explanation:
+EXPLAINED: Final = 1_000
+FAR: Final = (b'"type":"url"', b'"file_id"')  # what a request names and does not hold: its tokens are not its bytes
+CONTEXT: Final = 1_000_000  # tokens of a prompt at most, where the model's limit is not known
+
+
+def named(budget: float | None) -> float | None:
+    """The budget of a call, or that of the environment."""
+    told = os.environ.get("DFBATCH_BUDGET", "").strip()
+    if budget is not None or not told:
+        return budget
+    try:
+        value = float(told.lstrip("$"))
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise OptionError(f"DFBATCH_BUDGET={told!r} is no amount of USD", hint="DFBATCH_BUDGET=5.00")
+    return value
+
+
+def keep(ledger: Ledger, run_id: str, budget: float) -> None:
+    """Note another budget of a run, for all processes."""
+    write_lines(ledger.run_file(run_id, "budget"), [repr(float(budget)).encode()])
+
+
+def budget_of(work: Work) -> float | None:
+    """USD that a run may spend; None where nothing limits it. Where nothing is spent, nothing does."""
+    if work.record.backend == "local":
+        return None
+    path = work.ledger.run_file(work.record.id, "budget")
+    return float(next(iter(lines(path)))) if path.exists() else work.record.spec.budget
+
+
+def brake(forecast: Forecast, model: Model | None, *, budget: float | None, spends: bool) -> None:
+    """Raise before anything is sent where a budget is missing, or cannot be kept."""
+    if budget is not None and model is None:
+        raise OptionError(
+            "a budget needs a price, and the price of this model is not known",
+            hint='prices={"its-id": {"input": …, "output": …}}, in USD per million tokens',
+        )
+    if budget is not None or not spends or forecast.high is None or forecast.high <= BRAKE:
+        return
+    raise BudgetNeeded(
+        f"this run may cost up to {dollars(forecast.high)}: more than {dollars(BRAKE)} needs a budget",
+        f"forecast: {forecast}; nothing was sent",
+        hint=f"budget={math.ceil(forecast.high)} lets it go (USD, never more); a smaller one stops it in time",
+        high=forecast.high,
+    )
+
+
+def worst(work: Work, chunk: ChunkRecord) -> float:
+    """The most that one request of a chunk can cost (USD): a token has a byte at least, answers end at max_tokens."""
+    model = work.models.find(chunk.model or work.record.model)
+    if model is None:
+        return 0.0
+    shared = shared_of(work.record, chunk.head)
+    longest = int(line_lengths(work.ledger, chunk).max(initial=0))
+    whole = shared.head + shared.tail
+    tokens = len(whole) + longest + (EXPLAINED if any(mark in whole for mark in ADDED_TO) else ADDED)
+    if any(mark in whole for mark in FAR) or _names_files(work, chunk):
+        tokens = model.context or CONTEXT
+    price = model.long if model.long and model.above is not None and tokens > model.above else model.price
+    into = max(price.input, price.cache_write_1h) if b'"cache_control"' in shared.head else price.input
+    usd = (tokens * into + chunk.max_tokens * price.output) / MILLION
+    usd *= model.geo if b'"inference_geo":"us"' in whole else 1.0
+    return usd if chunk.kind in DIRECT else usd * model.batch
+
+
+def _names_files(work: Work, chunk: ChunkRecord) -> bool:
+    return any(mark in part for part in lines(work.ledger.chunk_file(chunk.id, "spool")) for mark in FAR)

@@ -1,0 +1,60 @@
+"""What of a run goes ahead, and in which order: the first request alone, a pilot, then all others.
+
+What becomes of the rest once they are answered is in `gate.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from dfbatch.ledger import Ledger
+    from dfbatch.ledger.records import RunRecord
+    from dfbatch.run.spools import Terms
+
+FEW: Final = 20  # requests: for no more than that, none goes ahead alone
+PILOT: Final = 40  # requests of a pilot
+WORTH: Final = 1_000  # requests: a run of so many has a pilot, where nothing is known of its answers
+UNLIKE: Final = ("output-300k",)  # betas for batches alone: `/v1/messages` would refuse what a batch takes
+
+
+class Part(NamedTuple):
+    """Requests that travel in chunks of their own: which, why, and in which order they are cut into chunks."""
+
+    which: np.ndarray[Any, Any]
+    kind: str = ""
+    order: np.ndarray[Any, Any] | None = None
+
+
+def parts(ledger: Ledger, record: RunRecord, new: np.ndarray[Any, Any], *, known: int, terms: Terms) -> list[Part]:
+    """The parts of what a run asks: one, where it was asked before in any way or is asked again.
+
+    `known` counts the requests of this run that were answered before, or are under way. The order is the run's own,
+    seeded by its id.
+    """
+    if terms.kind or not len(new) or ledger.chunks(record.id):
+        return [Part(new, terms.kind)] if len(new) else []
+    led: list[Part] = []
+    spec, rest = record.spec, new
+    if spec.preflight and len(new) > FEW and not known and not _batch_only(spec.betas):
+        led, rest = [Part(new[:1], "preflight")], new[1:]
+    chance = np.random.default_rng(int.from_bytes(record.id.encode()))
+    if _has_pilot(record, len(new), known) and len(rest) > PILOT:
+        drawn = np.zeros(len(rest), bool)
+        drawn[chance.choice(len(rest), PILOT, replace=False)] = True
+        led.append(Part(rest[drawn], "now" if spec.pilot == "now" else "pilot"))
+        rest = rest[~drawn]
+    order = chance.permutation(len(rest)) if spec.budget is not None else None
+    return [*led, Part(rest, "", order)] if len(rest) else led
+
+
+def _batch_only(betas: list[str]) -> bool:
+    return any(beta.startswith(UNLIKE) for beta in betas)
+
+
+def _has_pilot(record: RunRecord, new: int, known: int) -> bool:
+    if record.spec.pilot == "auto":
+        return new >= WORTH and known < PILOT and record.backend != "local"
+    return bool(record.spec.pilot) and known < PILOT

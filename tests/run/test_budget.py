@@ -1,0 +1,197 @@
+"""A budget is never exceeded, whatever the answers' lengths; and where it is enough, it is in nobody's way."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pytest
+
+import dfbatch
+from dfbatch.emulator import Server
+from dfbatch.errors import BudgetNeeded, BudgetReached, OptionError
+from dfbatch.run.gate import _rounded
+
+from .sites import KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MANY = [f"text number {at}" for at in range(500)]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(engine="sample") as serving:
+        yield serving
+
+
+def begin(server: Server, texts: list[str] = MANY, **options: Any) -> dfbatch.Run:
+    frame: Any = pl.DataFrame({"text": texts})
+    backend = dfbatch.Anthropic(api_key=KEY, base_url=server.url)
+    run: dfbatch.Run = frame.claude.submit("{text}", backend=backend, progress=False, **options)
+    return run.wait()
+
+
+def billed(server: Server) -> float:
+    return float(server.usage()["dollars"])
+
+
+def sizes(run: dfbatch.Run) -> list[int]:
+    return [chunk.requests for chunk in run._ledger.chunks(run.id, "collected")]
+
+
+def test_a_budget_that_is_enough_is_in_nobodys_way(server: Server) -> None:
+    run = begin(server, budget=10)
+
+    assert run.counts == {"succeeded": 500}
+    assert sizes(run) == [1, 499]
+
+
+def test_a_budget_is_never_exceeded_and_what_is_answered_is_kept(server: Server) -> None:
+    with pytest.raises(BudgetReached) as caught:
+        begin(server, budget=0.02)
+    run = dfbatch.last_run()
+
+    assert 0 < billed(server) <= 0.02
+    assert caught.value.spent == pytest.approx(billed(server))
+    assert caught.value.spent + caught.value.left == pytest.approx(0.02)
+    assert run.counts == {"succeeded": sum(sizes(run)), "pending": 500 - sum(sizes(run))}
+    assert f"run {run.id} paused: its budget of $0.02 is reached" in str(caught.value)
+    assert f"Hint: dfbatch.open('{run.id}').resume(budget=" in str(caught.value)
+
+
+def test_a_budget_of_nothing_sends_nothing(server: Server) -> None:
+    with pytest.raises(BudgetReached):
+        begin(server, budget=0)
+
+    assert server.usage()["requests"] == 0
+
+
+def test_a_larger_budget_goes_on_and_nothing_is_paid_twice(server: Server) -> None:
+    with pytest.raises(BudgetReached):
+        begin(server, budget=0.02)
+    run = dfbatch.last_run().resume(budget=5).wait()
+
+    assert run.counts == {"succeeded": 500}
+    assert set(server.usage()["billed_by_digest"].values()) == {1}
+    assert run.cost.spent == pytest.approx(billed(server), rel=1e-9)
+
+
+def test_another_process_knows_the_budget_that_was_named_last(server: Server) -> None:
+    with pytest.raises(BudgetReached):
+        begin(server, budget=0.02)
+    run = dfbatch.last_run()
+    with pytest.raises(BudgetReached):
+        run.resume(budget=0.03).wait()
+    dfbatch.run.shelf._known.clear()
+    with pytest.raises(BudgetReached, match=r"its budget of \$0.03 is reached"):
+        dfbatch.open(run.id, backend=run._work.backend).resume().wait()
+
+    assert billed(server) <= 0.03
+
+
+def test_the_rest_is_measured_by_the_answers_that_are_there(server: Server) -> None:
+    """1.2 times what all of it costs, of which by max_tokens alone a tenth could be sent at first."""
+    texts = [f"{at} " + "many words of the same kind " * 14 for at in range(10_000)]
+    law = "lognormal:40:1.0"
+    with Server(engine="sample", output_law=law) as other, Server(engine="sample", output_law=law) as same:
+        whole = begin(other, texts, max_tokens=1024, budget=1000)
+        true = billed(other)
+        run = begin(same, texts, max_tokens=1024, budget=1.2 * true)
+
+        assert run.counts == {"succeeded": 10_000}
+        assert billed(same) <= 1.2 * true
+        assert len(sizes(run)) <= len(sizes(whole)) + 4
+
+
+def test_strictly_every_answer_counts_as_long_as_it_may_be(server: Server) -> None:
+    strict = begin(server, budget=0.5, budget_mode="strict", max_tokens=1024)
+    measured = begin(server, budget=0.5, max_tokens=1024, reuse=False)
+
+    assert strict.counts == measured.counts == {"succeeded": 500}
+    assert max(sizes(strict)) <= 0.5 / (1024 * 2.5e-6)
+
+
+def test_tries_are_within_the_budget_too() -> None:
+    with Server(engine="sample", faults=["max_tokens@create:p=0.5"]) as server:
+        with pytest.raises(BudgetReached):
+            begin(server, MANY[:60], budget=0.008, max_tokens=100, preflight=False, pilot=False)
+        run = dfbatch.last_run()
+
+        assert billed(server) <= 0.008
+        assert "longer" in {chunk.kind for chunk in run._ledger.chunks(run.id)}
+
+
+def test_the_brake_asks_for_a_budget_before_anything_is_sent(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dfbatch.run.budgets.BRAKE", 0.5)
+    monkeypatch.setattr("dfbatch.Anthropic.spends", True)
+    with pytest.raises(BudgetNeeded, match=r"may cost up to \$1\.\d+: more than \$0\.50 needs a budget") as caught:
+        begin(server)
+
+    assert "Hint: budget=2 lets it go" in str(caught.value)
+    assert 1 < caught.value.high < 2
+    assert (server.usage()["requests"], dfbatch.runs()) == (0, [])
+    assert begin(server, budget=2).counts == {"succeeded": 500}
+
+
+def test_the_environment_names_a_budget_and_the_call_another(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DFBATCH_BUDGET", "$0.02")
+    with pytest.raises(BudgetReached, match=r"its budget of \$0.02"):
+        begin(server)
+
+    assert begin(server, budget=3).counts == {"succeeded": 500}
+
+
+def test_an_environment_that_names_no_amount_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DFBATCH_BUDGET", "lots")
+
+    with pytest.raises(OptionError, match="DFBATCH_BUDGET='lots' is no amount of USD"):
+        begin(server)
+
+
+def test_a_budget_cannot_be_kept_without_a_price(server: Server) -> None:
+    with pytest.raises(OptionError, match=r"a budget needs a price.*\nHint: prices="):
+        begin(server, model="some-model", budget=5)
+
+
+@pytest.mark.parametrize("budget", [-1, "5", True, float("inf"), float("nan")])
+def test_what_is_no_amount_is_refused(server: Server, budget: Any) -> None:
+    run = begin(server, MANY[:2])
+
+    with pytest.raises(OptionError, match=r"budget=.*\nHint: budget=5.00, in USD"):
+        run.resume(budget=budget)
+    with pytest.raises(OptionError, match=r"budget=.*\nHint: budget=5.00, in USD"):
+        begin(server, MANY[:2], budget=budget)
+
+
+@pytest.mark.parametrize(("usd", "typed"), [(12.341, "13"), (0.0312, "0.032"), (0.0, "0"), (99.5, "100")])
+def test_an_amount_to_type_is_rounded_up(usd: float, typed: str) -> None:
+    assert _rounded(usd) == typed
+
+
+@pytest.mark.parametrize("count", [25, pytest.param(975, marks=pytest.mark.full)])
+def test_no_drawn_run_of_heavy_tailed_answers_exceeds_its_budget(count: int) -> None:
+    """Rows, budgets, limits and lengths of answers are drawn; the server's own bill is the judge of each run."""
+    chance = Random(count)
+    reached = 0
+    with Server(engine="sample", output_law="lognormal:30:1.8") as server:
+        for draw in range(count):
+            texts = [f"{draw} {at} " + "word " * chance.randrange(40) for at in range(chance.randrange(2, 300))]
+            options: dict[str, Any] = {
+                "max_tokens": chance.choice([64, 400, 2000]),
+                "pilot": chance.choice([True, "auto"]),
+                "budget_mode": chance.choice(["measured", "measured", "strict"]),
+                "max_failed": 1,
+            }
+            before, budget = billed(server), chance.choice([0.001, 0.01, 0.05, 0.2]) * chance.random()
+            try:
+                begin(server, texts, budget=budget, **options)
+            except BudgetReached:
+                reached += 1
+            spent = billed(server) - before
+
+            assert spent <= budget + 1e-12, (draw, spent, budget, options)
+            assert dfbatch.last_run().cost.spent == pytest.approx(spent)
+    assert 0 < reached < count

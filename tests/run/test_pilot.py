@@ -1,0 +1,158 @@
+"""A pilot goes ahead: the rest follows when its answers can be used, and never walks past its failure by itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import polars as pl
+import pytest
+
+import dfbatch
+from dfbatch.emulator import Server
+from dfbatch.errors import PilotFailed
+from dfbatch.run.gate import _at_least
+
+from .sites import KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Begin = Any
+MANY = [f"text {at}" for at in range(1_200)]
+
+
+class Share:
+    """Answers that fit the schema, but for one text in so many."""
+
+    def __init__(self, one_in: int = 0) -> None:
+        self.one_in = one_in
+
+    def __call__(self, params: dict[str, Any]) -> str:
+        number = int(str(params["messages"][0]["content"]).split()[-1])
+        return '{"answer": "neither"}' if self.one_in and number % self.one_in == 0 else '{"answer": "x"}'
+
+
+@pytest.fixture
+def share() -> Share:
+    return Share()
+
+
+@pytest.fixture
+def server(share: Share) -> Iterator[Server]:
+    with Server(engine=share) as serving:
+        yield serving
+
+
+@pytest.fixture
+def begin(server: Server) -> Callable[..., dfbatch.Run]:
+    def submit(texts: list[str] = MANY, **options: Any) -> dfbatch.Run:
+        frame: Any = pl.DataFrame({"text": texts})
+        backend = dfbatch.Anthropic(api_key=KEY, base_url=server.url)
+        run: dfbatch.Run = frame.claude.submit(
+            "{text}", Literal["x", "y"], backend=backend, progress=False, correct=False, **options
+        )
+        return run.wait()
+
+    return submit
+
+
+def kinds(run: dfbatch.Run) -> list[tuple[str, int, str]]:
+    return [(chunk.kind, chunk.requests, chunk.state) for chunk in run._ledger.chunks(run.id)]
+
+
+def test_of_many_requests_forty_go_ahead(begin: Begin, server: Server) -> None:
+    run = begin()
+
+    assert kinds(run) == [("preflight", 1, "collected"), ("pilot", 40, "collected"), ("", 1159, "collected")]
+    assert set(server.usage()["billed_by_digest"].values()) == {1}
+    batches = [run._ledger.batch(chunk.id) for chunk in run._ledger.chunks(run.id)[1:]]
+    assert batches[0] is not None
+    assert batches[1] is not None
+    assert batches[0].ended_at <= batches[1].created_at
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "expected"),
+    [
+        (999, {}, ["preflight", ""]),
+        (100, {"pilot": True}, ["preflight", "pilot", ""]),
+        (1_200, {"pilot": False}, ["preflight", ""]),
+        (100, {"pilot": "now"}, ["preflight", "now", ""]),
+        (41, {"pilot": True}, ["preflight", ""]),
+    ],
+)
+def test_who_has_a_pilot(begin: Begin, count: int, options: dict[str, Any], expected: list[str]) -> None:
+    run = begin(MANY[:count], **options)
+
+    assert [kind for kind, _, _ in kinds(run)] == expected
+    assert run.counts == {"succeeded": count}
+
+
+def test_a_pilot_through_messages_costs_the_full_price(begin: Begin, server: Server) -> None:
+    run = begin(MANY[:100], pilot="now")
+    assert run.cost.spent is not None
+
+    assert run.cost.spent == pytest.approx(server.usage()["dollars"], rel=1e-9)
+    assert run.cost.spent > 1.3 * (begin(MANY[:100], reuse=False).cost.spent or 0)
+
+
+def test_a_pilot_that_fails_stops_the_run_and_its_answers_are_kept(begin: Begin, server: Server, share: Share) -> None:
+    share.one_in = 2
+    with pytest.raises(PilotFailed, match=r"of the first 41 answers cannot be used \(\d\d%\), more than max_"):
+        begin()
+    run = dfbatch.last_run()
+
+    assert kinds(run) == [("preflight", 1, "collected"), ("pilot", 40, "collected"), ("", 1159, "planned")]
+    assert (run.status, run.counts["pending"]) == ("paused", 1159)
+    assert server.usage()["requests"] == 41
+    assert len(run.failures()) == run.counts["invalid"]
+
+
+def test_the_cell_again_neither_repeats_the_pilot_nor_walks_past_its_failure(
+    begin: Begin, server: Server, share: Share
+) -> None:
+    share.one_in = 2
+    with pytest.raises(PilotFailed):
+        begin()
+    with pytest.raises(PilotFailed):
+        begin()
+
+    assert server.usage()["requests"] == 41
+
+
+def test_resume_sends_the_rest_after_a_pilot_that_failed(begin: Begin, share: Share) -> None:
+    share.one_in = 2
+    with pytest.raises(PilotFailed):
+        begin()
+    run = dfbatch.last_run().resume().wait()
+
+    assert run.counts == {"succeeded": 600, "invalid": 600}
+
+
+def test_a_few_failures_stop_nothing(begin: Begin, share: Share) -> None:
+    share.one_in = 10
+
+    assert begin().counts == {"succeeded": 1080, "invalid": 120}
+
+
+def test_the_limit_is_the_callers(begin: Begin, share: Share) -> None:
+    share.one_in = 4
+    with pytest.raises(PilotFailed, match="more than max_failed=0"):
+        begin(max_failed=0)
+
+    assert begin(max_failed=0.9).status == "done"
+
+
+def test_a_pilot_is_a_random_part_of_the_run_and_the_same_again(begin: Begin) -> None:
+    run = begin()
+    pilot = run._ledger.chunks(run.id)[1]
+    places = dfbatch.ledger.files.read_array(run._ledger.chunk_file(pilot.id, "map.npy"))["position"].tolist()
+
+    assert places == sorted(places)
+    assert 300 < sum(places) / 40 < 900
+    assert places != list(range(places[0], places[0] + 40))
+
+
+@pytest.mark.parametrize(("useless", "count", "least"), [(0, 40, 0.0), (20, 40, 0.37), (41, 41, 0.93), (8, 40, 0.12)])
+def test_a_share_is_judged_by_its_confidence_bound(useless: int, count: int, least: float) -> None:
+    assert _at_least(useless, count) == pytest.approx(least, abs=0.01)

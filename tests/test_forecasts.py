@@ -1,0 +1,242 @@
+"""Figures of a plan: tokens by a line through a sample, answers by earlier ones, dollars with their range."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dfbatch.forecasts import (
+    Line,
+    Plan,
+    Range,
+    answered,
+    characters,
+    of_request,
+    shortened,
+    spend,
+    strata,
+    unknown,
+    usd,
+)
+from dfbatch.models import Models
+from dfbatch.pricing import Tokens, cost
+
+HAIKU = Models().find("claude-haiku-4-5")
+LONG = Models().find("claude-haiku-5-5")
+NASTY = "<script>alert('&')</script>"
+SIZES = st.lists(st.integers(1, 10_000), min_size=1, max_size=60)
+
+
+def made(**changes: Any) -> Plan:
+    figures: dict[str, Any] = {
+        "model": "claude-haiku-4-5",
+        "rows": 1_000,
+        "skipped": 12,
+        "requests": 900,
+        "reused": 40,
+        "to_send": 860,
+        "chunks": 2,
+        "bytes": 1_234_567,
+        "tokens_in": Range(80_000, 84_000, 90_000, "count_tokens of 20 requests"),
+        "tokens_out": Range(28_000, 30_000, 33_000, "history of 40 answers"),
+        "dollars": Range(0.1, 0.12, 0.14),
+        "sync": 0.24,
+        "without_dedupe": 0.15,
+        "first": ("Topic of: A goal",),
+        "begin": lambda: "a run",
+    }
+    return Plan(**figures | changes)
+
+
+@given(SIZES, st.floats(0, 1_000), st.floats(0, 2))
+def test_tokens_on_a_line_are_found_exactly(sizes: list[int], base: float, slope: float) -> None:
+    bytes_ = np.array(sizes, np.float64)
+    sample = bytes_[strata(bytes_, 20)]
+    line = Line.through(sample, np.maximum(1.0, base + slope * sample))
+    total = line.total(bytes_, share=0.0, how="")
+
+    if base >= 1 or slope >= 1:
+        assert total.likely == pytest.approx(np.maximum(1.0, base + slope * bytes_).sum(), rel=1e-6)
+    assert 0 <= total.low <= total.likely <= total.high
+
+
+@given(SIZES, st.integers(1, 30))
+def test_a_sample_holds_each_request_once_and_short_and_long_ones(sizes: list[int], most: int) -> None:
+    picked = strata(np.array(sizes), most)
+
+    assert len(picked) == min(most, len(sizes)) == len(set(picked.tolist()))
+    if most >= 2 and len(sizes) >= 4:
+        middle = np.median(sizes)
+        assert min(sizes[at] for at in picked) <= middle <= max(sizes[at] for at in picked)
+
+
+def test_what_is_counted_whole_has_no_doubt_but_that_of_the_count() -> None:
+    sizes, tokens = np.array([10.0, 20, 30, 40]), np.array([5.0, 90, 7, 30])
+    total = Line.through(sizes, tokens).total(sizes, share=0.0, how="here")
+
+    assert (total.low, total.likely, total.high) == pytest.approx((132, 132, 132))
+    assert total.how == "here"
+
+
+def test_a_sample_that_lies_far_from_its_line_makes_the_range_wide() -> None:
+    chance = np.random.default_rng(1)
+    sizes = chance.integers(100, 1_000, 500).astype(float)
+    tokens = sizes / 4 * chance.choice([1.0, 3.0], 500)
+    sample = strata(sizes, 20)
+    ranges = [Line.through(sizes[sample], tokens[sample] * part + sizes[sample] * (1 - part)) for part in (0.1, 1)]
+    near, far = (line.total(sizes, share=0.0, how="") for line in ranges)
+
+    assert far.high - far.low > 5 * (near.high - near.low)
+    assert far.low < tokens.sum() < far.high
+
+
+def test_texts_take_a_token_for_four_letters_and_more_in_other_scripts() -> None:
+    assert characters("a" * 400) == 100
+    assert characters("a" * 400, dense=1.3) == pytest.approx(130)
+    assert 100 / 2 <= characters("語" * 100) <= 100 / 1.5
+
+
+def test_a_request_by_its_characters_counts_system_tools_schema_and_turns() -> None:
+    turns = [{"role": "user", "content": "a" * 40}]
+    bare = of_request({"model": "m", "max_tokens": 5, "messages": turns})
+
+    assert bare == 14
+    assert of_request({"messages": turns, "system": "b" * 400}) == bare + 100
+    assert of_request({"messages": turns, "system": [{"type": "text", "text": "b" * 400}]}) == bare + 100
+    assert of_request({"messages": turns, "tools": [{"name": "t"}]}) > bare + 300
+    schema = {"type": "object"}
+    form = {"format": {"type": "json_schema", "schema": schema}}
+    assert of_request({"messages": turns, "output_config": form}) == bare + len('{"type":"object"}') / 4
+
+
+def test_images_and_documents_are_not_counted_by_their_letters() -> None:
+    source = {"type": "base64", "media_type": "image/png", "data": "A" * 1_000_000}
+    image = {"role": "user", "content": [{"type": "image", "source": source}]}
+    pdf = {"role": "user", "content": [{"type": "document", "source": source}]}
+
+    assert characters([image]) < 2_000
+    assert 2_000 < characters([pdf]) < 60_000
+
+
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=100), st.integers(0, 10_000))
+def test_answers_lie_between_a_token_each_and_max_tokens(lengths: list[int], requests: int) -> None:
+    found = answered(np.array(lengths, np.uint32), requests, 300)
+
+    assert requests <= found.low <= found.likely <= found.high <= 300 * requests
+    assert found.likely == pytest.approx(requests * np.minimum(lengths, 300).mean())
+
+
+def test_more_answers_make_the_range_narrower() -> None:
+    lengths = np.random.default_rng(0).lognormal(3.7, 0.6, 400).astype(np.uint32)
+    widths = [
+        (one.high - one.low) / one.likely for one in (answered(lengths[:n], 5_000, 1024) for n in (1, 5, 40, 400))
+    ]
+
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] > 5
+    assert widths[-1] < 0.2
+
+
+@pytest.mark.parametrize("seen", [10, 40])
+@pytest.mark.parametrize("sigma", [0.3, 0.6, 1.0])
+def test_the_range_of_answers_covers_the_truth_nine_times_of_ten(seen: int, sigma: float) -> None:
+    chance, covered = np.random.default_rng(7), 0
+    for _ in range(400):
+        drawn = np.minimum(np.maximum(1, chance.lognormal(np.log(40), sigma, 500 + seen).round()), 1024)
+        found = answered(drawn[:seen].astype(np.uint32), 500, 1024)
+        covered += found.low <= drawn[seen:].sum() <= found.high
+
+    assert covered >= 0.88 * 400
+
+
+def test_unknown_answers_are_between_a_token_and_max_tokens_each() -> None:
+    assert unknown(10, 1024) == Range(10, 320, 10_240, "from max_tokens")
+    assert unknown(0, 1024) == Range(0, 0, 0, "from max_tokens")
+
+
+@pytest.mark.parametrize("model", [HAIKU, LONG], ids=["haiku 4.5", "haiku 5.5"])
+@pytest.mark.parametrize("tokens", [10, 100_000, 100_001])
+def test_dollars_of_a_request_are_those_of_the_price_list(model: Any, tokens: int) -> None:
+    times = np.array([1.0, 3.0])
+    into, out = usd(model, np.full(2, float(tokens)), 50.0, times=times, us=False)
+
+    assert into + out == pytest.approx(4 * (cost(model, Tokens(tokens, 50), batch=False) or 0))
+    if model is LONG:
+        assert sum(usd(model, np.full(2, float(tokens)), 50.0, times=times, us=True)) == pytest.approx(
+            1.1 * (into + out)
+        )
+
+
+def test_doubts_that_are_independent_add_up_by_their_squares() -> None:
+    found = spend(1.0, 1.0, Range(70, 100, 130), Range(60, 100, 140))
+
+    assert (found.low, found.likely, found.high) == pytest.approx((1.5, 2, 2.5))
+
+
+def test_nothing_to_send_costs_nothing() -> None:
+    nothing = Range(0, 0, 0)
+
+    assert spend(0.0, 0.0, nothing, nothing) == Range(0, 0, 0)
+    assert "dollars   $0.00" in repr(made(to_send=0, dollars=nothing, tokens_in=nothing, tokens_out=nothing))
+
+
+def test_a_plan_prints_as_a_table() -> None:
+    assert repr(made(notes=("so it is",))).splitlines() == [
+        "plan            1,000 rows for claude-haiku-4-5",
+        "rows            988 ask something, 12 are skipped",
+        "requests        900 distinct, 40 of them paid for or under way already",
+        "to send         860 in 2 chunks, 1.2 MB",
+        "tokens in       84,000 (80,000 to 90,000; count_tokens of 20 requests)",
+        "tokens out      30,000 (28,000 to 33,000; history of 40 answers)",
+        "dollars         $0.12 ($0.10 to $0.14 in nine of ten cases)",
+        "ordinary calls  $0.24 for the same requests, without a batch",
+        "without dedupe  $0.15 with a request for every row",
+        "request 1       Topic of: A goal",
+        "note            so it is",
+    ]
+
+
+def test_a_price_that_is_not_known_is_said_to_be_unknown_and_never_zero() -> None:
+    table = repr(made(dollars=None, sync=None, without_dedupe=None))
+
+    assert table.count("unknown") == 3
+    assert "$" not in table
+
+
+def test_its_html_says_the_same_and_runs_nothing() -> None:
+    plan = made(model=NASTY, first=(NASTY,), notes=(NASTY,))
+    markup = plan._repr_html_()
+    found: list[str] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: Any) -> None:
+            assert tag in ("table", "tr", "th", "td"), (tag, attrs)
+
+        def handle_data(self, data: str) -> None:
+            found.append(data)
+
+    Reader(convert_charrefs=True).feed(markup)
+
+    assert found[::2] == [line.partition("  ")[0] for line in repr(plan).splitlines()]
+    assert "<script" not in markup
+
+
+def test_a_plan_is_frozen_and_submit_begins_it() -> None:
+    plan = made()
+    with pytest.raises(AttributeError):
+        plan.rows = 5  # type: ignore[misc]
+
+    assert plan.submit() == "a run"
+    assert plan == made(begin=plan.begin)
+
+
+def test_long_requests_are_shown_in_part() -> None:
+    assert len(shortened("word " * 10_000)) == 160
+    assert shortened("word " * 10_000).endswith("…")
+    assert shortened(" " * 9_000 + "late") == "…"
+    assert shortened("short") == "short"
