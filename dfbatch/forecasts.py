@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 NORMAL: Final = 1.645  # standard deviations on either side that hold 90 %
 COUNTED: Final = 0.02  # `count_tokens` is an estimate: usage differs "by a small amount" (platform.claude.com, 2026)
+SKEWED: Final = 1.25  # upwards a range is wider: few answers seldom hold a long one. 1,500 drawn jobs (lognormal, 40
+# answers known): the total is within it in 94 of 100 at sigma 0.6 and 91 at 1.0; without this, in 90 and 87
 GUESSED: Final = 0.25  # how far characters a token may be off, as a share
 
 # English is about four characters a token up to Claude 4.6; newer tokenizers make `Model.dense` times as many. Other
@@ -162,7 +164,7 @@ def answered(lengths: Array, requests: int, max_tokens: int) -> Range:
     seen, mean = len(lengths), max(1.0, float(lengths.mean()))
     variance = (float(((lengths - mean) ** 2).sum()) + mean**2) / seen
     width = quantile(seen - 1) * math.sqrt(variance * (1 / seen + 1 / max(1, requests))) / mean
-    low, high = (mean * math.exp(sign * min(width, 50.0)) for sign in (-1, 1))
+    low, high = mean * math.exp(-min(width, 50.0)), mean * math.exp(min(SKEWED * width, 50.0))
     how = f"history of {seen:,} answer{'s' * (seen != 1)}"
     return Range(requests * max(1.0, low), requests * mean, requests * min(float(max_tokens), high), how)
 

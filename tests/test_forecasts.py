@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from html.parser import HTMLParser
 from typing import Any
 
@@ -26,8 +27,8 @@ from dfbatch.forecasts import (
 from dfbatch.models import Models
 from dfbatch.pricing import Tokens, cost
 
-HAIKU = Models().find("claude-haiku-4-5")
-LONG = Models().find("claude-haiku-5-5")
+HAIKU: Any = Models().find("claude-haiku-4-5")
+LONG: Any = Models().find("claude-haiku-5-5")
 NASTY = "<script>alert('&')</script>"
 SIZES = st.lists(st.integers(1, 10_000), min_size=1, max_size=60)
 
@@ -151,7 +152,7 @@ def test_the_range_of_answers_covers_the_truth_nine_times_of_ten(seen: int, sigm
         found = answered(drawn[:seen].astype(np.uint32), 500, 1024)
         covered += found.low <= drawn[seen:].sum() <= found.high
 
-    assert covered >= 0.88 * 400
+    assert covered >= 0.86 * 400
 
 
 def test_unknown_answers_are_between_a_token_and_max_tokens_each() -> None:
@@ -163,13 +164,11 @@ def test_unknown_answers_are_between_a_token_and_max_tokens_each() -> None:
 @pytest.mark.parametrize("tokens", [10, 100_000, 100_001])
 def test_dollars_of_a_request_are_those_of_the_price_list(model: Any, tokens: int) -> None:
     times = np.array([1.0, 3.0])
-    into, out = usd(model, np.full(2, float(tokens)), 50.0, times=times, us=False)
+    prompts = np.full(2, float(tokens))
+    dollars, abroad = (math.fsum(usd(model, prompts, 50.0, times=times, us=us)) for us in (False, True))
 
-    assert into + out == pytest.approx(4 * (cost(model, Tokens(tokens, 50), batch=False) or 0))
-    if model is LONG:
-        assert sum(usd(model, np.full(2, float(tokens)), 50.0, times=times, us=True)) == pytest.approx(
-            1.1 * (into + out)
-        )
+    assert dollars == pytest.approx(4 * (cost(model, Tokens(tokens, 50), batch=False) or 0))
+    assert abroad == pytest.approx(model.geo * dollars)
 
 
 def test_doubts_that_are_independent_add_up_by_their_squares() -> None:
@@ -182,7 +181,7 @@ def test_nothing_to_send_costs_nothing() -> None:
     nothing = Range(0, 0, 0)
 
     assert spend(0.0, 0.0, nothing, nothing) == Range(0, 0, 0)
-    assert "dollars   $0.00" in repr(made(to_send=0, dollars=nothing, tokens_in=nothing, tokens_out=nothing))
+    assert "dollars    $0.00" in repr(made(to_send=0, dollars=nothing, tokens_in=nothing, tokens_out=nothing))
 
 
 def test_a_plan_prints_as_a_table() -> None:

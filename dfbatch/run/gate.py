@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LED: Final = ("pilot", "now")  # what waits for the first request alone
 UNTOLD: Final = (PLANNED, *POSTED)
 UNJUDGED: Final = (PLANNED, *POSTED, *IN_DOUBT, SUBMITTED, ENDED)
-USELESS: Final = tuple(CODE[name] for name in ("refused", "truncated", "invalid", "errored", "missing"))
+USELESS: Final = tuple(CODE[name] for name in ("refused", "truncated", "invalid", "errored"))
 ENOUGH: Final = 20  # answers from which a share is judged
 SURE: Final = 1.645  # standard errors: the share is above the limit with a confidence of 95 %
 SMALLEST: Final = 50  # of what waits, one part in so many is worth a batch of its own …

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.records import ChunkRecord, RunRecord
 
-_CHUNK_FILES: Final = ("map.npy", "spool", "jsonl", "now", "found.npy")
+_CHUNK_FILES: Final = ("map.npy", "spool", "jsonl", "now", "asked", "found.npy")
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 
 

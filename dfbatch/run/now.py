@@ -1,7 +1,8 @@
 """The last few requests by hand, through `/v1/messages`: at once, one by one, at the full price.
 
-Each answer is kept as it comes, as a line like a batch's results. What was in flight when the process died cannot be
-found again: those requests are `missing`, and may have been billed; they are never asked again by themselves.
+Each answer is kept as it comes, as a line like a batch's results; what is asked is noted before. What was in flight
+when the process died cannot be found again: those requests are `missing`, and may have been billed; they are never
+asked again by themselves. What was not asked yet is `expired`: it goes in a batch.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ async def answer_now(work: Work, chunk: ChunkRecord) -> None:
     gate = asyncio.Semaphore(AT_ONCE)
     try:
         asked = [
-            _one(work, gate, path, name.decode(), shared.head + part + shared.tail)
+            _one(work, gate, (path, asked_file(work, chunk)), name.decode(), shared.head + part + shared.tail)
             for name, part in zip(ids, lines(work.ledger.chunk_file(chunk.id, "spool")), strict=True)
         ]
         for outcome in await asyncio.gather(*asked, return_exceptions=True):
@@ -59,23 +60,44 @@ def results_file(work: Work, chunk: ChunkRecord) -> Path:
     return work.ledger.chunk_file(chunk.id, "now")
 
 
+def asked_file(work: Work, chunk: ChunkRecord) -> Path:
+    """Where is noted what is asked, before it is."""
+    return work.ledger.chunk_file(chunk.id, "asked")
+
+
+def _let_go(work: Work, chunk: ChunkRecord) -> None:
+    """What a process that died had not asked yet may be asked by others."""
+    path, asked = results_file(work, chunk), asked_file(work, chunk)
+    ids = custom_ids(chunk.nonce, read_array(work.ledger.chunk_file(chunk.id, "map.npy"))).tolist()
+    known = {*lines(asked)} if asked.exists() else set()
+    told = path.read_bytes() if path.exists() else b""
+    for name in ids:
+        if name not in known and b'"%b"' % name not in told:
+            write(path, name.decode(), b'{"type":"expired"}')
+
+
 def keep(work: Work, chunk: ChunkRecord) -> None:
     """What came is the chunk's results, now whole under their name."""
     path, whole = results_file(work, chunk), work.ledger.chunk_file(chunk.id, "jsonl")
-    if path.exists():
-        path.replace(whole)
-    else:  # nothing came, or a kill fell between the two steps
-        whole.touch(mode=0o600)
+    if not whole.exists():  # else a kill fell between the steps
+        _let_go(work, chunk)
+        if path.exists():
+            path.replace(whole)
+        else:
+            whole.touch(mode=0o600)
     sync_folder(path.parent)
+    asked_file(work, chunk).unlink(missing_ok=True)
     work.ledger.happen(chunk.id, "answered")
 
 
-async def _one(work: Work, gate: asyncio.Semaphore, path: Path, name: str, params: bytes) -> None:
+async def _one(work: Work, gate: asyncio.Semaphore, files: tuple[Path, Path], name: str, params: bytes) -> None:
+    path, asked = files
     async with gate:
         for attempt in range(1, TRIES + 1):
             if not work.may_send:
                 write(path, name, b'{"type":"canceled"}')
                 return
+            _append(asked, name.encode() + b"\n")
             try:
                 message = await work.backend.ask(params, work.record.spec.betas)
             except Ambiguous:
@@ -104,7 +126,10 @@ def _errored(error: DfbatchError) -> bytes:
 
 def write(path: Path, name: str, result: bytes) -> None:
     """One line, on disk before the next is asked for."""
-    line = b'{"custom_id":"%b","result":%b}\n' % (name.encode(), result.replace(b"\n", b" "))
+    _append(path, b'{"custom_id":"%b","result":%b}\n' % (name.encode(), result.replace(b"\n", b" ")))
+
+
+def _append(path: Path, line: bytes) -> None:
     with os.fdopen(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), "ab") as file:
         file.write(line)
         file.flush()

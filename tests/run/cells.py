@@ -188,7 +188,7 @@ def ask(cell: dict[str, Any]) -> dict[str, Any]:
 
     backend = dfbatch.Anthropic(base_url=cell["url"])
     frame = pd.DataFrame({"text": cell["texts"]})
-    more = {"chunk_size": cell["chunk_size"]} if cell.get("chunk_size") else {}
+    more = cell.get("options", {}) | ({"chunk_size": cell["chunk_size"]} if cell.get("chunk_size") else {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dfbatch.RowsFailedWarning)
         try:
