@@ -23,7 +23,6 @@ DEFAULT_MAX_TOKENS = 1024
 MOST_SAMPLES = 100  # answers a row; a typo here costs money
 RESERVED = ("model", "max_tokens", "system", "messages")  # said by options of their own, never through params=
 LATER = {  # options of the design that are not built yet, and what serves until then
-    "cache": 'put "cache_control" into params=',
     "citations": "give document blocks through a callable prompt",
     "documents": "give document blocks through a callable prompt",
     "effort": 'use params={"output_config": {"effort": …}}',
@@ -71,6 +70,7 @@ class Options:
     max_failed: float = 0.2
     budget: float | None = None
     budget_mode: BudgetMode = "measured"
+    cache: Literal["auto", "5m", "1h"] | None = "auto"
     prices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -113,6 +113,7 @@ class Options:
             _number(self.budget, "budget", most=math.inf, example="budget=5.00, in USD")
         if not isinstance(self.pilot, bool):
             _one_of(self.pilot, "pilot", ("auto", "now", True, False))
+        _one_of(self.cache, "cache", ("auto", "5m", "1h", None))
         Models.read(self.prices)
 
     def _check_samples(self) -> None:

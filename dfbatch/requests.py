@@ -107,6 +107,38 @@ def changed(
     )
 
 
+def prefix_bytes(whole: Shared) -> int:
+    """Bytes of what a prompt cache could keep of the shared part: tools, system and turns, in the order of the API."""
+    params: dict[str, Any] = msgspec.json.decode(whole.head.removesuffix(b",") + whole.tail)
+    return sum(len(_encode(params[name])) for name in ("tools", "system", "messages") if params.get(name))
+
+
+def marked(whole: Shared, lifetime: str) -> Shared:
+    """The shared part with a mark for the prompt cache at its end; its digest stays what it was.
+
+    The mark is on the last turn that all requests share, else on the system prompt, else on the last tool; where there
+    is none of these, there is nothing to cache.
+    """
+    params: dict[str, Any] = msgspec.json.decode(whole.head.removesuffix(b",") + whole.tail)
+    mark = {"type": "ephemeral", "ttl": lifetime}
+    if params["messages"]:
+        last = params["messages"][-1]
+        last["content"] = _marked(last["content"], mark)
+    elif params.get("system"):
+        params["system"] = _marked(params["system"], mark)
+    elif params.get("tools"):
+        params["tools"][-1]["cache_control"] = mark
+    else:
+        return whole
+    turns = b"".join(_encode(turn) + b"," for turn in params.pop("messages"))
+    return Shared(_encode(params)[:-1] + _BEFORE_TURNS + turns, whole.tail, whole.digest)
+
+
+def _marked(content: Any, mark: dict[str, str]) -> list[Any]:
+    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+    return [*blocks[:-1], {**blocks[-1], "cache_control": mark}]
+
+
 def parts(contents: Sequence[Any]) -> list[bytes]:
     """The parts of many rows; None makes an empty one. Texts, which most rows are, are encoded in one go."""
     if set(map(type, contents)) == {str}:

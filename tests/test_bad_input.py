@@ -334,8 +334,8 @@ def test_a_column_in_the_way_of_the_agreement(refused: Callable[..., str]) -> No
 
 
 def test_an_option_not_built_yet(refused: Callable[..., str]) -> None:
-    assert refused(OptionError, "Say {text}", cache="1h") == (
-        "the option 'cache' is not built yet\nHint: for now, put \"cache_control\" into params="
+    assert refused(OptionError, "Say {text}", effort="low") == (
+        'the option \'effort\' is not built yet\nHint: for now, use params={"output_config": {"effort": …}}'
     )
 
 

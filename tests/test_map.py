@@ -24,7 +24,7 @@ PACKAGE = Path(__file__).parents[1] / "dfbatch"
 
 VALUES = [
     *("version", "errors", "kinds", "models", "options", "prompts", "schemas", "requests"),
-    *("chunks", "results", "columns", "pricing", "bounds", "plan", "forecasts"),
+    *("chunks", "results", "columns", "pricing", "caching", "bounds", "plan", "forecasts"),
 ]
 INSIDE = {  # the order of files in values that are packages
     "prompts": ["naming", "templates", "contents", "callables", "__init__"],

@@ -41,6 +41,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     pilot: str = ""  # "": none, "batch", "now" (through `/v1/messages`), or "auto"
     max_failed: float | None = None  # share of answers that cannot be used, above which a run with a pilot stops
     budget: float | None = None  # USD
+    cache: str = ""  # how long what all requests share is kept in the prompt cache: "", "5m" or "1h" …
+    leads: bool = False  # … and whether one request goes ahead to write it
     strict: bool = False  # whether every answer counts as long as max_tokens until it is there
 
 
@@ -73,7 +75,8 @@ class ChunkRecord:
 
     `kind` says why it is asked: "" at first, `again` (what may pass), `longer` (cut answers), `corrected` (answers that
     did not fit), `hand` (`run.retry`), `now` (through `/v1/messages`), `preflight` (the first request,
-    also there), `pilot` (the first part of a run).
+    also there), `pilot` (the first part of a run), `warm` (one request that
+    writes the prompt cache).
     """
 
     id: str

@@ -27,6 +27,7 @@ BATCHED: Final = (
     "corrected",
     "hand",
     "pilot",
+    "warm",
 )  # kinds of chunks that go in a batch; others at the full price
 
 

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from dfbatch.ledger.records import ChunkRecord
     from dfbatch.run.loop import Work
 
-LED: Final = ("pilot", "now")  # what waits for the first request alone
-UNTOLD: Final = (PLANNED, *POSTED)
-UNJUDGED: Final = (PLANNED, *POSTED, *IN_DOUBT, SUBMITTED, ENDED)
+LED: Final = ("warm", "pilot", "now")  # what waits for some of what goes ahead
+_UNTOLD: Final = (PLANNED, *POSTED)
+_UNJUDGED: Final = (*_UNTOLD, *IN_DOUBT, SUBMITTED, ENDED)
+AHEAD: Final = [("preflight", _UNTOLD), ("warm", _UNJUDGED), ("pilot", _UNJUDGED), ("now", _UNJUDGED)]
 USELESS: Final = tuple(CODE[name] for name in ("refused", "truncated", "invalid", "errored"))
 ENOUGH: Final = 20  # answers from which a share is judged
 SURE: Final = 1.645  # standard errors: the share is above the limit with a confidence of 95 %
@@ -52,9 +53,9 @@ class Gate:
         """
         chunk = queue[-1]
         if chunk.kind in LED:
-            await self._wait(queue, for_=[("preflight", UNTOLD)])
+            await self._wait(queue, for_=AHEAD[: 1 if chunk.kind == "warm" else 2])
         if not chunk.kind:
-            await self._wait(queue, for_=[("preflight", UNTOLD), ("pilot", UNJUDGED), ("now", UNJUDGED)])
+            await self._wait(queue, for_=AHEAD)
             if await self._settled(queue):
                 self._heed_pilot()
         if not await self._settled(queue):
@@ -72,7 +73,7 @@ class Gate:
         """Until no chunk of these kinds is in these states any more."""
         work = self._work
         while queue and work.may_send and any(self._is(kind, states) for kind, states in for_):
-            if any(kind != "preflight" for kind, _ in for_):
+            if not queue[-1].kind:
                 work.say("pilot", "the first part is under way; the rest follows when its answers can be used")
             await work.clock.pause(LOOK, work.stirring)
 

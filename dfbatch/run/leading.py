@@ -1,4 +1,4 @@
-"""What of a run goes ahead, and in which order: the first request alone, a pilot, then all others.
+"""What of a run goes ahead, in order: the first request alone, one that warms the cache, a pilot, then all others.
 
 What becomes of the rest once they are answered is in `gate.py`.
 """
@@ -41,6 +41,8 @@ def parts(ledger: Ledger, record: RunRecord, new: np.ndarray[Any, Any], *, known
     if spec.preflight and len(new) > FEW and not known and not _batch_only(spec.betas):
         led, rest = [Part(new[:1], "preflight")], new[1:]
     chance = np.random.default_rng(int.from_bytes(record.id.encode()))
+    if spec.leads and len(rest) > 1:
+        led, rest = [*led, Part(rest[:1], "warm")], rest[1:]
     if _has_pilot(record, len(new), known) and len(rest) > PILOT:
         drawn = np.zeros(len(rest), bool)
         drawn[chance.choice(len(rest), PILOT, replace=False)] = True

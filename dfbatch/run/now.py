@@ -38,7 +38,7 @@ async def answer_now(work: Work, chunk: ChunkRecord) -> None:
         return
     work.posting.add(chunk.id)
     path = results_file(work, chunk)
-    shared = shared_of(work.record, chunk.head)
+    shared = shared_of(work.record, chunk.head, at_once=True)
     ids = custom_ids(chunk.nonce, read_array(work.ledger.chunk_file(chunk.id, "map.npy"))).tolist()
     gate = asyncio.Semaphore(AT_ONCE)
     try:

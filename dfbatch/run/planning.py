@@ -149,7 +149,8 @@ class Sizing:
         shared = shared_of(record, terms.head)
         self.direct = np.zeros(len(self.new), bool)
         for part in parts(ledger, record, self.new, known=known, terms=terms):
-            self.direct |= np.isin(self.new, part.which) & (part.kind in DIRECT)
+            if part.kind in DIRECT:
+                self.direct |= np.isin(self.new, part.which)
             sizes = lengths[part.which if part.order is None else part.which[part.order]]
             cuts = chunks.cut(sizes + shared.overhead, chunk_size=terms.size or "auto")
             self.chunks += cuts

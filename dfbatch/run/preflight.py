@@ -36,7 +36,7 @@ async def preflight(work: Work, chunk: ChunkRecord) -> None:
     work.say("sending", "the first request goes ahead, to see whether the call is right")
     requests = read_array(work.ledger.chunk_file(chunk.id, "map.npy"))
     (part,) = lines(work.ledger.chunk_file(chunk.id, "spool"))
-    shared = shared_of(work.record, chunk.head)
+    shared = shared_of(work.record, chunk.head, at_once=True)
     work.posting.add(chunk.id)
     try:
         params = shared.head + part + shared.tail

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from dfbatch import schemas
+from dfbatch.caching import Caching, decide
 from dfbatch.errors import OptionError, SchemaError, UnknownColumn, explain, outside
 from dfbatch.frames import adapter as adapter_of
 from dfbatch.ledger.files import write_array, write_lines
@@ -22,7 +23,7 @@ from dfbatch.ledger.records import RunRecord, Spec
 from dfbatch.plan import distinct, forecast, occurrences
 from dfbatch.prompts import compile_prompt, example_turns
 from dfbatch.prompts.naming import fillable, near_miss
-from dfbatch.requests import Digester, Shared, shared
+from dfbatch.requests import Digester, Shared, prefix_bytes, shared
 from dfbatch.run import layout
 from dfbatch.run.budgets import brake, named
 from dfbatch.run.claims import Claimed, claim
@@ -176,8 +177,23 @@ class _Made:
     def _scratch(self) -> Scratch:
         return Scratch(self.ledger.run_file(self.run_id, "scratch"))
 
+    def _caching(self, requests: int) -> Caching:
+        """Whether what all requests share is marked for the prompt cache; a mark that does nothing is told."""
+        head = self.shared.head + self.shared.tail
+        made = decide(
+            self.options.cache if self.backend.kind != "local" else None,
+            known(self.ledger.folder, self.options.prices).find(self.options.model),
+            shared_bytes=prefix_bytes(self.shared),
+            requests=requests,
+            users=b'"cache_control"' in head,
+        )
+        if made.warning:
+            warnings.warn(made.warning, stacklevel=outside())
+        return made
+
     def _record(self, asked: Asked, requests: int) -> RunRecord:
         options = self.options
+        cache = self._caching(requests)
         spec = Spec(
             prompt=self.prompt.text,
             reads=list(self.prompt.reads),
@@ -206,6 +222,8 @@ class _Made:
             preflight=options.preflight and self.backend.kind != "local",
             pilot="batch" if options.pilot is True else options.pilot or "",
             max_failed=options.max_failed,
+            cache=cache.lifetime,
+            leads=cache.leads,
             budget=named(options.budget),
             strict=options.budget_mode == "strict",
         )

@@ -18,7 +18,7 @@ from dfbatch.ledger.files import lines, read_array, write_array, write_blocks, w
 from dfbatch.ledger.records import ChunkRecord
 from dfbatch.ledger.states import PLANNED
 from dfbatch.plan import locate
-from dfbatch.requests import NONCE_WIDTH, Body, Shared, body_length, custom_ids
+from dfbatch.requests import NONCE_WIDTH, Body, Shared, body_length, custom_ids, marked
 
 if TYPE_CHECKING:
     from dfbatch.ledger import Ledger
@@ -184,9 +184,10 @@ class _Lines:
         return lines(self._path)
 
 
-def shared_of(record: RunRecord, head: str) -> Shared:
-    """The shared part of requests, as the ledger keeps it."""
-    return Shared((head or record.spec.head).encode(), record.spec.tail.encode(), record.shared)
+def shared_of(record: RunRecord, head: str, *, at_once: bool = False) -> Shared:
+    """The shared part of requests as it is sent; what is asked at once has no mark: batches do not read its cache."""
+    shared = Shared((head or record.spec.head).encode(), record.spec.tail.encode(), record.shared)
+    return marked(shared, record.spec.cache) if record.spec.cache and not at_once else shared
 
 
 def parts_from(ledger: Ledger, chunks: Iterable[ChunkRecord], digests: np.ndarray[Any, Any]) -> dict[int, bytes]:

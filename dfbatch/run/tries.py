@@ -61,10 +61,22 @@ def _tried(ledger: Ledger, sheet: Sheet, own: list[ChunkRecord], kind: str) -> n
 
 
 def _ours(record: RunRecord, sheet: Sheet, outcome: str) -> np.ndarray[Any, Any]:
-    """Requests with this outcome from a chunk of this run: a reused outcome is final."""
+    """Requests with this outcome from a chunk of this run: a reused outcome is final, but for a preview's."""
     mine = [origin for origin, chunk in enumerate(sheet.chunks) if chunk.run == record.id]
     ours: np.ndarray[Any, Any] = np.isin(sheet.source, mine) & (sheet.found["outcome"] == CODE[outcome])
     return ours
+
+
+def _previewed(ledger: Ledger, record: RunRecord, sheet: Sheet, outcome: str, kind: str) -> np.ndarray[Any, Any]:
+    """Requests with this outcome from a preview, which tries nothing again, and that nobody tried in this way since."""
+    shown = [at for at, chunk in enumerate(sheet.chunks) if chunk.run != record.id and chunk.kind == "now"]
+    untried: np.ndarray[Any, Any] = np.isin(sheet.source, shown) & (sheet.found["outcome"] == CODE[outcome])
+    if untried.any():
+        quiet = {run.id for run in ledger.runs() if not run.spec.retries}
+        untried &= np.isin(sheet.source, [at for at in shown if sheet.chunks[at].run in quiet])
+        since = [chunk for chunk in ledger.claims(record.shared) if chunk.run != record.id]
+        untried &= _tried(ledger, sheet, since, kind) == 0
+    return untried
 
 
 def _again(ledger: Ledger, record: RunRecord, sheet: Sheet, own: list[ChunkRecord]) -> float | None:
@@ -83,7 +95,8 @@ def _again(ledger: Ledger, record: RunRecord, sheet: Sheet, own: list[ChunkRecor
 def _longer(ledger: Ledger, record: RunRecord, sheet: Sheet, own: list[ChunkRecord]) -> bool:
     model = known(ledger.folder, record.spec.prices).find(record.model)
     limit = min(LONGER * record.max_tokens, model.most if model and model.most else LONGEST)
-    wanted = np.flatnonzero(_ours(record, sheet, "truncated") & (_tried(ledger, sheet, own, "longer") == 0))
+    cut = _ours(record, sheet, "truncated") | _previewed(ledger, record, sheet, "truncated", "longer")
+    wanted = np.flatnonzero(cut & (_tried(ledger, sheet, own, "longer") == 0))
     wanted = np.array([index for index in wanted.tolist() if sheet.errors.get(index) == CUT], np.int64)
     if limit <= record.max_tokens or not len(wanted):
         return False
@@ -93,7 +106,8 @@ def _longer(ledger: Ledger, record: RunRecord, sheet: Sheet, own: list[ChunkReco
 
 
 def _corrected(ledger: Ledger, record: RunRecord, sheet: Sheet, own: list[ChunkRecord]) -> bool:
-    wanted = _ours(record, sheet, "invalid") & (_tried(ledger, sheet, own, "corrected") == 0)
+    unfit = _ours(record, sheet, "invalid") | _previewed(ledger, record, sheet, "invalid", "corrected")
+    wanted = unfit & (_tried(ledger, sheet, own, "corrected") == 0)
     if not record.spec.correct or not wanted.any():
         return False
 

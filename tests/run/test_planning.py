@@ -341,7 +341,25 @@ def test_a_plan_does_not_take_what_a_dead_process_left(sampled: dfbatch.Anthropi
         frame.claude.submit("{text}", backend=sampled, progress=False)
     server.cut(down=False)
     run = dfbatch.last_run()
+    before = run._ledger.chunks(run.id)
     plan = frame.claude.plan("{text}", backend=sampled)
 
     assert plan.to_send == 5
-    assert [chunk.state for chunk in run._ledger.chunks(run.id)] in (["planned"], ["held"], ["paused"])
+    assert run._ledger.chunks(run.id) == before
+    assert run.resume().wait().counts == {"succeeded": 5}
+
+
+def test_newer_models_make_more_tokens_of_a_text() -> None:
+    frame: Any = pl.DataFrame({"text": ["a" * 4_000, "b" * 4_000]})
+    old, new = (frame.claude.plan("{text}", model=f"claude-sonnet-{name}").tokens_in for name in ("4-6", "5"))
+
+    assert new.likely == pytest.approx(1.3 * old.likely, rel=0.01)
+
+
+def test_the_first_request_that_goes_ahead_is_planned_at_the_full_price(sampled: dfbatch.Anthropic) -> None:
+    frame: Any = pl.DataFrame({"text": [f"text {at:02}" for at in range(25)]})
+    led, whole = (frame.claude.plan("{text}", backend=sampled, preflight=ahead).dollars for ahead in (True, False))
+
+    assert led
+    assert whole
+    assert led.likely == pytest.approx(whole.likely * 26 / 25)

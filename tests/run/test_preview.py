@@ -222,3 +222,20 @@ def test_a_second_server_bills_the_same(capsys: pytest.CaptureFixture[str]) -> N
 
         assert (sum(site.direct.values()), sum(site.billed.values())) == (4, 6)
         assert "as-if" not in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore::dfbatch.errors.RowsFailedWarning")
+@pytest.mark.parametrize("word", ["cut", "unfit"])
+@pytest.mark.parametrize("then", ["fine", "same"])
+def test_the_run_tries_again_what_a_preview_could_not_use_and_only_once(word: str, then: str) -> None:
+    oracle = Oracle({"b": [word, word if then == "same" else "fine"]})
+    frame: Any = pl.DataFrame({"text": ["a", "b"]})
+    with Plain(oracle.result) as site:
+        call: Any = {"backend": dfbatch.Anthropic(api_key=KEY, base_url=site.url), "progress": False}
+        frame.claude.preview("{text}", Literal["x", "y"], **call)
+        for _ in range(3):
+            out = frame.claude.batch("{text}", Literal["x", "y"], **call)
+
+        assert out["answer"].to_list() == ["x", "x" if then == "fine" else None]
+        assert (site.calls("messages"), len(site.made())) == (2, 1)
+        assert sum(site.billed.values()) == 1
