@@ -18,9 +18,7 @@ paid for in the ledger, sends them through a backend, waits, and lays answers ba
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from dfbatch.accessor import batch, plan, preview, register, submit
@@ -183,16 +181,6 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     return sorted(__all__)
 
-
-class _House(ModuleType):
-    """Keeps the verb `plan`: whoever first imports the module of that name would put the module in its place."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name != "plan" or not isinstance(value, ModuleType):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _House
 
 register()
 

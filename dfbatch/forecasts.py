@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 
-from dfbatch.pricing import MILLION, dollars
+from dfbatch.pricing import MILLION, Tokens, cost, dollars
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,34 @@ IMAGE: Final = 1_600.0  # tokens of an image at most
 PAGE: Final = 2_000.0  # tokens of a page of a PDF …
 PAGE_BYTES: Final = 50_000.0  # … and its bytes, roughly
 
+# English prose is about four bytes a token; bounds for a forecast from bytes alone, not measurements.
+BYTES_PER_TOKEN: Final = (5.0, 2.5)
+
 SHOWN: Final = 160  # signs of a request that are shown
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Dollars from bytes alone, as a range: every answer from a tenth of max_tokens to all of it."""
+
+    low: float | None
+    high: float | None
+    as_if: bool = False
+
+    def __str__(self) -> str:
+        """In words, and that it is a forecast from bytes."""
+        if self.low is None or self.high is None:
+            return "cost unknown: no price for this model"
+        return f"{dollars(self.low)} to {dollars(self.high, as_if=self.as_if)} (forecast from bytes)"
+
+
+def forecast(model: Model | None, body_bytes: int, requests: int, max_tokens: int, *, as_if: bool = False) -> Forecast:
+    """What sending these bytes may cost in a batch, USD."""
+    low, high = (
+        cost(model, Tokens(round(body_bytes / per_token), round(requests * answer)))
+        for per_token, answer in zip(BYTES_PER_TOKEN, (max_tokens / 10, max_tokens), strict=True)
+    )
+    return Forecast(low, high, as_if)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ PACKAGE = Path(__file__).parents[1] / "dfbatch"
 
 VALUES = [
     *("version", "errors", "kinds", "models", "options", "prompts", "schemas", "requests"),
-    *("chunks", "results", "columns", "pricing", "caching", "bounds", "plan", "forecasts"),
+    *("chunks", "results", "columns", "pricing", "caching", "bounds", "distinct", "forecasts"),
 ]
 INSIDE = {  # the order of files in values that are packages
     "prompts": ["naming", "templates", "contents", "callables", "__init__"],
@@ -343,7 +343,7 @@ def planted(copy: Path) -> Iterator[Planted]:
     [
         ("errors.py", "import dfbatch.kinds", "imports dfbatch.kinds: kinds is not below errors"),
         ("kinds.py", "from dfbatch.options import read", "imports dfbatch.options: options is not below kinds"),
-        ("requests.py", "from dfbatch import plan", "imports dfbatch.plan: plan is not below requests"),
+        ("requests.py", "from dfbatch import distinct", "imports dfbatch.distinct: distinct is not below requests"),
         ("results.py", "import dfbatch", "imports dfbatch: __init__ is not below results"),
         ("pricing.py", "from .ledger import Ledger", "imports dfbatch.ledger: ledger is not below pricing"),
         ("plan.py", "from dfbatch.run.loop import Work", "imports dfbatch.run.loop: run is not below plan"),
@@ -380,16 +380,16 @@ def test_a_planted_upward_import_is_reported_with_file_and_line(
 @pytest.mark.parametrize(
     "hidden",
     [
-        "def late():\n    from dfbatch.plan import locate",
-        "class Odd:\n    import dfbatch.plan",
-        "try:\n    import dfbatch.plan\nexcept ImportError:\n    pass",
-        "if TYPE_CHECKING:\n    from dfbatch.plan import Forecast",
-        "plan = lambda:\\\n    importlib.import_module('dfbatch.plan')",
+        "def late():\n    from dfbatch.distinct import locate",
+        "class Odd:\n    import dfbatch.distinct",
+        "try:\n    import dfbatch.distinct\nexcept ImportError:\n    pass",
+        "if TYPE_CHECKING:\n    from dfbatch.distinct import Distinct",
+        "plan = lambda:\\\n    importlib.import_module('dfbatch.distinct')",
     ],
     ids=["in a function", "in a class", "in a try", "for type checkers", "through importlib"],
 )
 def test_an_upward_import_is_found_wherever_it_hides(planted: Planted, hidden: str) -> None:
-    expected = "dfbatch/chunks.py:+1: imports dfbatch.plan: plan is not below chunks"
+    expected = "dfbatch/chunks.py:+1: imports dfbatch.distinct: distinct is not below chunks"
 
     assert planted.reports(upward, "chunks.py", hidden) == [expected]
 

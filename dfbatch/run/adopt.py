@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from dfbatch.distinct import locate
 from dfbatch.errors import InputError, OptionError, RowsFailedWarning, explain, outside
 from dfbatch.ledger.files import read_array, sync_folder, write_array, write_lines
 from dfbatch.ledger.records import BatchRecord, ChunkRecord
 from dfbatch.ledger.states import CLAIMING, COLLECTED, FORGONE, LOST, SUBMITTING
-from dfbatch.plan import locate
 from dfbatch.requests import body_length, custom_ids
 from dfbatch.run.claims import Claimed, Cover, reusable
 from dfbatch.run.relics import download, ended_ones, ids_of, is_made_up, map_of, nonce_of, ours, positions

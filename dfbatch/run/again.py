@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from dfbatch.distinct import locate
 from dfbatch.errors import OptionError
 from dfbatch.ledger.files import read_array
 from dfbatch.ledger.states import CLAIMING, FORGONE, LOST, OVERSIZED, REJECTED
-from dfbatch.plan import locate
 from dfbatch.requests import Digester, changed
 from dfbatch.results import CODE, OUTCOMES
 from dfbatch.run.claims import claim, reusable

@@ -13,10 +13,10 @@ from dfbatch.run.now import DIRECT
 from dfbatch.run.spools import line_lengths, shared_of
 
 if TYPE_CHECKING:
+    from dfbatch.forecasts import Forecast
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.records import ChunkRecord
     from dfbatch.models import Model
-    from dfbatch.plan import Forecast
     from dfbatch.run.loop import Work
 
 BRAKE: Final = 20.0  # USD: a forecast above it needs a budget

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from dfbatch.distinct import locate
 from dfbatch.ledger.files import read_array
 from dfbatch.ledger.states import CLAIMING, COLLECTED, UNSENT
-from dfbatch.plan import locate
 from dfbatch.results import CODE, SUCCEEDED
 from dfbatch.run.leading import parts
 from dfbatch.run.spools import remove, spool

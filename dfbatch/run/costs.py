@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from dfbatch import pricing
+from dfbatch.forecasts import forecast
 from dfbatch.ledger.states import COLLECTED, ENDED, IN_DOUBT, LOST, POSTED, SUBMITTED
-from dfbatch.plan import forecast
 from dfbatch.pricing import Cost, Saved, Tokens
 
 if TYPE_CHECKING:

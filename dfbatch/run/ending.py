@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dfbatch.errors import BatchLost, InDoubt, RunPaused
+from dfbatch.forecasts import forecast
 from dfbatch.ledger.states import IN_DOUBT, LOST
-from dfbatch.plan import forecast
 from dfbatch.pricing import dollars
 
 if TYPE_CHECKING:

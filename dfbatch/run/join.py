@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from dfbatch.distinct import locate
 from dfbatch.errors import NoSuchRun, UnknownColumn, outside
 from dfbatch.ledger.files import lines, read_array
-from dfbatch.plan import locate
 from dfbatch.run.layout import STRANGER
 from dfbatch.run.rows import contents, encoded_keys, key_digests
 

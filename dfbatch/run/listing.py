@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from dfbatch.distinct import locate
 from dfbatch.ledger.files import read_array
 from dfbatch.ledger.states import COLLECTED, ENDED, SUBMITTED
-from dfbatch.plan import locate
 from dfbatch.pricing import dollars
 from dfbatch.progress.words import plain
 from dfbatch.results import SUCCEEDED

@@ -16,11 +16,12 @@ import numpy as np
 
 from dfbatch import schemas
 from dfbatch.caching import Caching, decide
+from dfbatch.distinct import distinct, occurrences
 from dfbatch.errors import OptionError, SchemaError, UnknownColumn, explain, outside
+from dfbatch.forecasts import forecast
 from dfbatch.frames import adapter as adapter_of
 from dfbatch.ledger.files import write_array, write_lines
 from dfbatch.ledger.records import RunRecord, Spec
-from dfbatch.plan import distinct, forecast, occurrences
 from dfbatch.prompts import compile_prompt, example_turns
 from dfbatch.prompts.naming import fillable, near_miss
 from dfbatch.requests import Digester, Shared, prefix_bytes, shared
@@ -35,12 +36,12 @@ from dfbatch.run.written import left_beside, replaced
 
 if TYPE_CHECKING:
     from dfbatch.backends import Backend
+    from dfbatch.forecasts import Forecast
     from dfbatch.frames import Adapter
     from dfbatch.frames.cells import Table
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.lock import Lock
     from dfbatch.options import Options
-    from dfbatch.plan import Forecast
     from dfbatch.prompts import Prompt
     from dfbatch.run.claims import Claiming
     from dfbatch.schemas import Schema

@@ -24,13 +24,13 @@ from dfbatch.run.now import MOST
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from dfbatch.forecasts import Forecast
     from dfbatch.frames import Adapter
     from dfbatch.frames.cells import Table
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.records import RunRecord
     from dfbatch.models import Model
     from dfbatch.options import Options
-    from dfbatch.plan import Forecast
     from dfbatch.prompts import Prompt
     from dfbatch.run.spools import LinesOf, Terms
 

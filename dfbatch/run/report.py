@@ -33,9 +33,9 @@ from dfbatch.run.spools import parts_from
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dfbatch.forecasts import Forecast
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.records import BatchRecord, ChunkRecord, RunRecord
-    from dfbatch.plan import Forecast
     from dfbatch.run import Run
     from dfbatch.run.loop import Work
     from dfbatch.run.sheet import Sheet

@@ -11,11 +11,11 @@ import logging
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
+from dfbatch.distinct import locate
 from dfbatch.errors import NotFound
 from dfbatch.ledger.files import read_array
 from dfbatch.ledger.records import BatchRecord
 from dfbatch.ledger.states import ABANDONED, IN_DOUBT, PLANNED, POSTED, PROVISIONAL, SUBMITTED
-from dfbatch.plan import locate
 from dfbatch.requests import NONCE_WIDTH
 from dfbatch.results import parse
 from dfbatch.run.again import give_up

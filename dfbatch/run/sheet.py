@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 
 from dfbatch.columns import Builder, Column
+from dfbatch.distinct import locate
 from dfbatch.kinds import TEXT, Kind
 from dfbatch.ledger.files import read_array
-from dfbatch.plan import locate
 from dfbatch.results import BILLED, CODE, FINAL, FOUND, OUTCOMES, PENDING, SUCCEEDED, Usage, meaning
 from dfbatch.run.reader import Found, Reader
 from dfbatch.schemas import Invalid

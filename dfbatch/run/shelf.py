@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from dfbatch import schemas
 from dfbatch.backends.choose import choose, revive
 from dfbatch.errors import NoSuchRun, OptionError
+from dfbatch.forecasts import Forecast
 from dfbatch.frames import adapter as adapter_of
 from dfbatch.ledger import Ledger, home
-from dfbatch.plan import Forecast
 from dfbatch.run.accounts import DAY, accounts
 from dfbatch.run.adopt import Adoption, named
 from dfbatch.run.claims import claim

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from dfbatch import chunks
+from dfbatch.distinct import locate
 from dfbatch.ledger.files import lines, read_array, write_array, write_blocks, write_lines
 from dfbatch.ledger.records import ChunkRecord
 from dfbatch.ledger.states import PLANNED
-from dfbatch.plan import locate
 from dfbatch.requests import NONCE_WIDTH, Body, Shared, body_length, custom_ids, marked
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 
+from dfbatch.distinct import locate
 from dfbatch.ledger.files import read_array
 from dfbatch.ledger.states import ABANDONED, RELEASED, SPLIT
-from dfbatch.plan import locate
 from dfbatch.results import CODE, SUCCEEDED, answer, parse
 from dfbatch.run.again import ask, changed_terms, unanswered
 from dfbatch.run.claims import cover

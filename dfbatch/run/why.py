@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 
+from dfbatch.distinct import locate
 from dfbatch.errors import LedgerError, ModelChangedWarning, explain, outside
 from dfbatch.ledger.files import read_array
 from dfbatch.ledger.states import ACCEPTED
-from dfbatch.plan import locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

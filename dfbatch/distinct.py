@@ -1,48 +1,16 @@
-"""All that is decided before money is spent: counts, bytes, and a forecast from bytes that says it is one.
+"""Equal rows made one: which request each row asks, and requests found again by their digests.
 
-Finding out what was paid already is the ledger's; measuring tokens is not built yet.
+Finding out what was paid already is the ledger's.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from dfbatch.pricing import Tokens, cost, dollars
 from dfbatch.requests import DIGEST, REQUEST, Digester
-
-if TYPE_CHECKING:
-    from dfbatch.models import Model
-
-# English prose is about four bytes a token on the Claude 3 to 4.5 tokenizer; newer ones make up to 30 % more tokens,
-# and other scripts up to one token a byte or two. Bounds for a forecast, not measurements.
-BYTES_PER_TOKEN = (5.0, 2.5)
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """Dollars from bytes alone, as a range: every answer from a tenth of max_tokens to all of it."""
-
-    low: float | None
-    high: float | None
-    as_if: bool = False
-
-    def __str__(self) -> str:
-        """In words, and that it is a forecast from bytes."""
-        if self.low is None or self.high is None:
-            return "cost unknown: no price for this model"
-        return f"{dollars(self.low)} to {dollars(self.high, as_if=self.as_if)} (forecast from bytes)"
-
-
-def forecast(model: Model | None, body_bytes: int, requests: int, max_tokens: int, *, as_if: bool = False) -> Forecast:
-    """What sending these bytes may cost in a batch, USD."""
-    low, high = (
-        cost(model, Tokens(round(body_bytes / per_token), round(requests * answer)))
-        for per_token, answer in zip(BYTES_PER_TOKEN, (max_tokens / 10, max_tokens), strict=True)
-    )
-    return Forecast(low, high, as_if)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +69,4 @@ def _halves(digests: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.ascontiguousarray(digests).view(np.uint64)[::2]
 
 
-__all__ = ["DIGEST", "Digester", "Distinct", "Forecast", "distinct", "forecast", "locate", "occurrences"]
+__all__ = ["DIGEST", "Digester", "Distinct", "distinct", "locate", "occurrences"]

@@ -8,8 +8,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dfbatch.distinct import distinct, locate, occurrences
+from dfbatch.forecasts import Forecast, forecast
 from dfbatch.models import Models
-from dfbatch.plan import Forecast, distinct, forecast, locate, occurrences
 from dfbatch.pricing import Tokens, cost
 from dfbatch.requests import DIGEST
 
