@@ -196,6 +196,20 @@ def answered(lengths: Array, requests: int, max_tokens: int) -> Range:
     return Range(requests * max(1.0, low), requests * mean, requests * min(float(max_tokens), high), how)
 
 
+def rest(spent: float, seen: Array, requests: int) -> Range:
+    """USD of a run under way: what is spent, and what so many more requests will cost by those seen.
+
+    >>> rest(0.5, np.array([0.1, 0.1, 0.1]), 10)
+    Range(low=1.5, likely=1.5, high=1.5, how='by 3 answers of this run')
+    """
+    mean = float(seen.mean())
+    variance = float(seen.var(ddof=1))
+    width = quantile(len(seen) - 1) * math.sqrt(variance * requests * (1 + requests / len(seen)))
+    likely = spent + requests * mean
+    low, high = max(spent, likely - width), likely + SKEWED * width
+    return Range(round(low, 12), round(likely, 12), round(high, 12), f"by {len(seen):,} answers of this run")
+
+
 def unknown(requests: int, max_tokens: int) -> Range:
     """Tokens of so many answers, where nothing is known but their limit: from one token each to all of it."""
     return Range(requests, requests * math.sqrt(max_tokens), requests * max_tokens, "from max_tokens")

@@ -135,7 +135,8 @@ class Saved:
 class Cost:
     """What a run's answers cost so far: USD, None where the price is not known; `as_if` where nothing is spent.
 
-    `reserved` is the most that what is under way may cost. `saved` says what was not paid, and why.
+    `reserved` is the most that what is under way may cost, `forecast` the range in which the whole run will end (a
+    `forecasts.Range`), by its answers so far, or by its bytes. `saved` says what was not paid, and why.
     """
 
     spent: float | None
@@ -143,6 +144,7 @@ class Cost:
     as_if: bool = False
     saved: Saved | None = None
     reserved: float | None = 0.0
+    forecast: Any = None
 
     def __str__(self) -> str:
         """`$0.41`, `$0.41 as-if` or `unknown`."""

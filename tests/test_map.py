@@ -346,7 +346,7 @@ def planted(copy: Path) -> Iterator[Planted]:
         ("requests.py", "from dfbatch import distinct", "imports dfbatch.distinct: distinct is not below requests"),
         ("results.py", "import dfbatch", "imports dfbatch: __init__ is not below results"),
         ("pricing.py", "from .ledger import Ledger", "imports dfbatch.ledger: ledger is not below pricing"),
-        ("plan.py", "from dfbatch.run.loop import Work", "imports dfbatch.run.loop: run is not below plan"),
+        ("distinct.py", "from dfbatch.run.loop import Work", "imports dfbatch.run.loop: run is not below distinct"),
         (
             "schemas/__init__.py",
             "from ..requests import part",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from dfbatch import pricing
-from dfbatch.forecasts import forecast
-from dfbatch.ledger.states import COLLECTED, ENDED, IN_DOUBT, LOST, POSTED, SUBMITTED
+from dfbatch import forecasts, pricing
+from dfbatch.forecasts import Range, forecast
+from dfbatch.ledger.states import COLLECTED, ENDED, IN_DOUBT, LOST, OVER, POSTED, SUBMITTED
 from dfbatch.pricing import Cost, Saved, Tokens
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
+FEW: Final = 10  # answers by which the cost of others can be told
 BATCHED: Final = (
     "",
     "again",
@@ -45,7 +46,38 @@ def cost(work: Work, take: Array) -> Cost:
         as_if=not (record.spends and work.backend.spends),
         saved=saved(work, take),
         reserved=reserved(work),
+        forecast=expected(work),
     )
+
+
+def expected(work: Work) -> Range | None:
+    """The range in which the cost of the whole run will end, USD; None where a price is not known."""
+    usd = spent(work)
+    ahead = [chunk for chunk in work.own() if chunk.state not in OVER and chunk.id not in work.sheet.bills]
+    if usd is None or not ahead:
+        return None if usd is None else Range(usd, usd, usd, "all is answered")
+    seen = answered(work)
+    if len(seen) >= FEW:
+        return forecasts.rest(usd, seen, sum(chunk.requests for chunk in ahead))
+    by_bytes = [
+        forecast(work.models.find(chunk.model or work.record.model), chunk.bytes, chunk.requests, chunk.max_tokens)
+        for chunk in ahead
+    ]
+    lows, highs = [each.low or 0.0 for each in by_bytes], [each.high for each in by_bytes]
+    if any(high is None for high in highs):
+        return None
+    low, high = usd + math.fsum(lows), usd + math.fsum(high for high in highs if high is not None)
+    return Range(low, math.sqrt(low * high), high, "from bytes")
+
+
+def answered(work: Work) -> Array:
+    """What each request cost that was answered so far, of those that are a random part of the run."""
+    seen = [
+        usd
+        for chunk in work.own(COLLECTED)
+        if chunk.kind in ("", "pilot") and (usd := of_chunk(work, chunk)) is not None
+    ]
+    return np.concatenate(seen) if seen else np.empty(0)
 
 
 def _usd(models: Models, record: RunRecord, chunk: Any, bill: Bill, **changes: bool) -> Array | None:

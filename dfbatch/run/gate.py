@@ -7,7 +7,7 @@ as the most that it may cost.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -139,20 +139,10 @@ class Gate:
         work = self._work
         most = worst(work, chunk)
         alike = chunk.kind in ("", "pilot") and not work.record.spec.strict
-        seen = self._seen() if alike else np.empty(0)
+        seen = costs.answered(work) if alike else np.empty(0)
         self._looks.setdefault(len(seen), len(self._looks) + 1)
         size, bound = Sample.of(seen, most).affordable(left, chunk.requests, look=self._looks[len(seen)])
         return (size if left > 0 or most == 0 else 0), bound
-
-    def _seen(self) -> np.ndarray[Any, Any]:
-        """What each request cost that was answered so far, of those that are a random part of the run."""
-        work = self._work
-        seen = [
-            usd
-            for chunk in work.own(COLLECTED)
-            if chunk.kind in ("", "pilot") and (usd := costs.of_chunk(work, chunk)) is not None
-        ]
-        return np.concatenate(seen) if seen else np.empty(0)
 
     def _cut(self, chunk: ChunkRecord, size: int) -> list[ChunkRecord]:
         """A random part of a chunk, and the rest, in its place."""
@@ -166,19 +156,17 @@ class Gate:
     def _reached(self, spent: float, budget: float, chunk: ChunkRecord) -> BudgetReached:
         work, run_id = self._work, self._work.record.id
         waiting = sum(each.requests for each in work.own() if each.state not in OVER)
-        more = spent + waiting * (spent / max(1, self._answered()) or worst(work, chunk))
+        expected = costs.expected(work)
+        more = expected.high if expected else spent + waiting * worst(work, chunk)
         least = dollars(worst(work, chunk))
         return BudgetReached(
             f"run {run_id} paused: its budget of {dollars(budget)} is reached, {dollars(spent)} of it spent",
             f"{waiting:,} requests are not sent; what is answered is kept: run.partial()",
             f"one more may cost up to {least}",
-            hint=f"dfbatch.open({run_id!r}).resume(budget={_rounded(more)}) goes on, by what the answers so far cost",
+            hint=f"dfbatch.open({run_id!r}).resume(budget={_rounded(more)}) goes on",
             spent=spent,
             left=budget - spent,
         )
-
-    def _answered(self) -> int:
-        return int((self._work.sheet.found["output"] > 0).sum())
 
 
 def _at_least(useless: int, count: int) -> float:

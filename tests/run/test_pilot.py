@@ -9,7 +9,7 @@ import pytest
 
 import dfbatch
 from dfbatch.emulator import Server
-from dfbatch.errors import PilotFailed
+from dfbatch.errors import BudgetReached, PilotFailed
 from dfbatch.run.gate import _at_least
 
 from .sites import KEY
@@ -156,3 +156,19 @@ def test_a_pilot_is_a_random_part_of_the_run_and_the_same_again(begin: Begin) ->
 @pytest.mark.parametrize(("useless", "count", "least"), [(0, 40, 0.0), (20, 40, 0.37), (41, 41, 0.93), (8, 40, 0.12)])
 def test_a_share_is_judged_by_its_confidence_bound(useless: int, count: int, least: float) -> None:
     assert _at_least(useless, count) == pytest.approx(least, abs=0.01)
+
+
+def test_after_the_pilot_the_forecast_is_made_from_its_answers(server: Server) -> None:
+    """The run stops at its budget; then the same run is paid for as a whole."""
+    with Server(engine="sample", output_law="lognormal:40:0.6") as other:
+        frame: Any = pl.DataFrame({"text": MANY})
+        backend = dfbatch.Anthropic(api_key=KEY, base_url=other.url)
+        with pytest.raises(BudgetReached):
+            frame.claude.batch("{text}", backend=backend, progress=False, budget=0.06)
+        run = dfbatch.last_run()
+        told = run.cost.forecast
+        run.resume(budget=10).wait()
+
+        assert told.how.endswith(" answers of this run")
+        assert told.low <= run.cost.spent <= told.high
+        assert run.cost.forecast.low == run.cost.forecast.high == run.cost.spent
