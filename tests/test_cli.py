@@ -427,3 +427,29 @@ def test_chunks_that_were_not_sent_are_named_with_the_command_that_sends_them() 
             f" `dfbatch cancel {run.id}` cancels"
         )
         assert cli._detached(None, "as it was") == "as it was"
+
+
+def test_prices_are_printed_each_with_its_source() -> None:
+    told = say("prices")
+
+    assert told.exit_code == 0
+    assert re.search(
+        r"claude-haiku-4-5 +0\.5 / 2\.5 +1 / 5 +1\.25 / 2 / 0\.1  platform\.claude\.com, .* 2026", told.output
+    )
+    assert "dearer past 100,000 tokens" in told.output
+
+
+@pytest.mark.parametrize("by", ["run", "model", "day"])
+def test_costs_are_summed_up(run: dfbatch.Run, by: str) -> None:
+    told = say("costs", "--by", by)
+    about = {"run": f"{run.id} topics", "model": "claude-haiku-4-5", "day": r"\d{4}-\d\d-\d\d"}[by]
+
+    assert told.exit_code == 0
+    line, total = told.output.splitlines()
+    assert re.fullmatch(rf"{about} +2 requests +\$0\.0\d+ as-if  \(\d+ in, \d+ out\)", line)
+    assert total.startswith("all ")
+
+
+def test_days_without_costs_are_said_in_words_and_no_number_of_days_is_refused(run: dfbatch.Run) -> None:
+    assert say("costs", "--since", "0d").output == "nothing was collected in the last 0 days\n"
+    assert say("costs", "--since", "long").exit_code == 2
