@@ -70,7 +70,7 @@ class Gate:
         return bool(queue) and work.may_send
 
     async def _wait(self, queue: list[ChunkRecord], for_: list[tuple[str, tuple[str, ...]]]) -> None:
-        """Until no chunk of these kinds is in these states any more."""
+        """Until no chunk of these kinds is in these states any more, be it another run's."""
         work = self._work
         while queue and work.may_send and any(self._is(kind, states) for kind, states in for_):
             if not queue[-1].kind:
@@ -78,7 +78,7 @@ class Gate:
             await work.clock.pause(LOOK, work.stirring)
 
     def _is(self, kind: str, states: tuple[str, ...]) -> bool:
-        return any(chunk.kind == kind for chunk in self._work.own(*states))
+        return any(chunk.kind == kind for chunk in self._work.chunks(*states))
 
     # ------------------------------------------------------------------ pilot
 

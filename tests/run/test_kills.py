@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 
 import dfbatch
+from dfbatch.emulator import Server
+from dfbatch.emulator.answers import Answer, text_block
 
 from .cells import Cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from dfbatch.emulator import Server
 
     from .plain_server import PlainServer
 
@@ -226,3 +226,39 @@ def test_killed_at_any_step_of_what_goes_ahead_the_bill_is_the_same_but_for_call
     assert billed.count(2) <= in_flight * len(cases)
     assert [said for _, said in wrong] == [None] * len(wrong)
     assert len(wrong) <= (in_flight * len(cases) if way == "now" else 0)
+
+
+@pytest.mark.parametrize("every", [31, pytest.param(4, marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    ("end", "options"), [("BudgetReached", {"budget": 0.0007}), ("PilotFailed", {"max_failed": 0})]
+)
+def test_killed_at_any_step_the_cell_again_stops_where_it_would_have_and_pays_nothing_twice(
+    cells: Cells, tmp_path: Path, every: int, end: str, options: dict[str, Any]
+) -> None:
+    """At a budget that is reached, at a pilot that fails: but for the one call in flight nothing is billed again."""
+
+    def answer(params: dict[str, Any]) -> Answer:
+        text = "answer to " + str(params["messages"][-1]["content"])
+        return Answer([text_block(text)], "refusal" if end == "PilotFailed" else "end_turn")
+
+    with Server(engine=answer) as server:
+
+        def case(name: str, **more: Any) -> dict[str, Any]:
+            texts = [f"{name}-{at}" for at in range(60)]
+            said = {"pilot": True, "max_tokens": 40, **options}
+            clock = f"{server.url}/_emulator/clock"
+            return cell(tmp_path / name, server.url, clock=clock, options=said, **{"texts": texts, **more})
+
+        (dry,) = cells.run(case("dry"))
+        cases = [case(f"at{step}", die_at=step) for step in range(1, dry["steps"] + 1, every)]
+        killed = cells.run(*cases)
+        again = cells.run(*[one | {"die_at": None} for one in cases])
+        server.wait_idle()
+        billed = [*server.usage()["billed_by_digest"].values()]
+
+    assert dry["error"] == end
+    assert sum(one["status"] == -signal.SIGKILL for one in killed) > 0.8 * len(cases)
+    assert {told.get("error", end) for told in again} == {end}
+    assert end == "BudgetReached" or all("error" in told for told in again)  # a budget is a new run's own
+    assert set(billed) <= {1, 2}
+    assert billed.count(2) <= len(cases)
