@@ -10,7 +10,7 @@ from dfbatch.errors import BudgetNeeded, OptionError
 from dfbatch.ledger.files import lines, write_lines
 from dfbatch.pricing import MILLION, dollars
 from dfbatch.run.now import DIRECT
-from dfbatch.run.spools import line_lengths, shared_of
+from dfbatch.run.spools import shared_of
 
 if TYPE_CHECKING:
     from dfbatch.forecasts import Forecast
@@ -77,10 +77,10 @@ def worst(work: Work, chunk: ChunkRecord) -> float:
     if model is None:
         return 0.0
     shared = shared_of(work.record, chunk.head)
-    longest = int(line_lengths(work.ledger, chunk).max(initial=0))
+    longest, far = _longest(work, chunk)
     whole = shared.head + shared.tail
     tokens = len(whole) + longest + (EXPLAINED if any(mark in whole for mark in ADDED_TO) else ADDED)
-    if any(mark in whole for mark in FAR) or _names_files(work, chunk):
+    if far or any(mark in whole for mark in FAR):
         tokens = model.context or CONTEXT
     price = model.long if model.long and model.above is not None and tokens > model.above else model.price
     into = max(price.input, price.cache_write_1h) if b'"cache_control"' in shared.head else price.input
@@ -89,5 +89,10 @@ def worst(work: Work, chunk: ChunkRecord) -> float:
     return usd if chunk.kind in DIRECT else usd * model.batch
 
 
-def _names_files(work: Work, chunk: ChunkRecord) -> bool:
-    return any(mark in part for part in lines(work.ledger.chunk_file(chunk.id, "spool")) for mark in FAR)
+def _longest(work: Work, chunk: ChunkRecord) -> tuple[int, bool]:
+    """Bytes of the longest of its requests' own parts, and whether one of them names what it does not hold."""
+    longest, far, (url, file) = 0, False, FAR
+    for part in lines(work.ledger.chunk_file(chunk.id, "spool")):
+        longest = max(longest, len(part))
+        far = far or url in part or file in part
+    return longest, far

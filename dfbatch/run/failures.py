@@ -42,9 +42,9 @@ _HELPS: Final = {
 
 
 def table(ledger: Ledger, record: RunRecord, sheet: Sheet, take: Array, errors: Column) -> list[Column]:
-    """Rows that were asked and have no answer, the most frequent cause first."""
+    """Rows without an answer, the most frequent cause first; skipped ones too, which no warning counts."""
     outcomes = sheet.outcomes(take)
-    failed = np.flatnonzero(~np.isin(outcomes, (SUCCEEDED, PENDING, CODE["skipped"])))
+    failed = np.flatnonzero(~np.isin(outcomes, (SUCCEEDED, PENDING)))
     causes = [(OUTCOMES[outcomes[row]], str(errors.values[row] or "")) for row in failed.tolist()]
     frequency = Counter(causes)
     order = sorted(range(len(failed)), key=lambda at: (-frequency[causes[at]], causes[at], int(failed[at])))

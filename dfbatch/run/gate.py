@@ -43,6 +43,7 @@ class Gate:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._looks: dict[int, int] = {}  # by the size of the sample: the how many-eth look it is
+        self._worst: dict[str, float] = {}  # by chunk: the most that one of its requests may cost, USD
         self._passed: dict[str, float] = {}  # the most that chunks which passed may cost, USD
         self.open = False  # after the user's word: the pilot's verdict does not count any more
 
@@ -131,13 +132,19 @@ class Gate:
         work = self._work
         for chunk in costs.under_way(work):
             if chunk.id not in self._passed:
-                self._passed[chunk.id] = chunk.requests * worst(work, chunk)
+                self._passed[chunk.id] = chunk.requests * self._most(chunk)
         return math.fsum(self._passed[chunk.id] for chunk in costs.under_way(work))
+
+    def _most(self, chunk: ChunkRecord) -> float:
+        """The most that one request of a chunk can cost, looked up once."""
+        if chunk.id not in self._worst:
+            self._worst[chunk.id] = worst(self._work, chunk)
+        return self._worst[chunk.id]
 
     def _affordable(self, chunk: ChunkRecord, left: float) -> tuple[int, float]:
         """How many requests of a chunk may go, and what they cost at most (USD)."""
         work = self._work
-        most = worst(work, chunk)
+        most = self._most(chunk)
         alike = chunk.kind in ("", "pilot") and not work.record.spec.strict
         seen = costs.answered(work) if alike else np.empty(0)
         self._looks.setdefault(len(seen), len(self._looks) + 1)
@@ -157,8 +164,8 @@ class Gate:
         work, run_id = self._work, self._work.record.id
         waiting = sum(each.requests for each in work.own() if each.state not in OVER)
         expected = costs.expected(work)
-        more = expected.high if expected else spent + waiting * worst(work, chunk)
-        least = dollars(worst(work, chunk))
+        more = expected.high if expected else spent + waiting * self._most(chunk)
+        least = dollars(self._most(chunk))
         return BudgetReached(
             f"run {run_id} paused: its budget of {dollars(budget)} is reached, {dollars(spent)} of it spent",
             f"{waiting:,} requests are not sent; what is answered is kept: run.partial()",

@@ -302,7 +302,7 @@ class Run:
             warnings.warn(explain(*told, hint=hint), RowsFailedWarning, stacklevel=outside())
 
     def failures(self) -> Any:
-        """The rows without an answer: row, status, error, the answer where one came, the prompt; worst cause first."""
+        """The rows without an answer, skipped ones too: row, status, error, answer, prompt; worst cause first."""
         self._load()
         return by_name(self._library()).new(self._answers.failed())
 

@@ -54,13 +54,13 @@ def resident(field: str) -> int:
 
 
 def with_dfbatch(url: str, df: pd.DataFrame) -> pd.DataFrame:
-    """What a user of dfbatch writes; the ledger is on."""
+    """What a user of dfbatch writes, with ledger and budget; nothing goes ahead, as the other side asks all at once."""
     import dfbatch
 
     backend = dfbatch.Anthropic(api_key="k", base_url=url)
-    return dfbatch.batch(
-        df, PROMPT, Review, system=SYSTEM, backend=backend, chunk_size=len(df) // 2 + 1, progress=False
-    )
+    half = len(df) // 2 + 1
+    at_once: dict[str, Any] = {"preflight": False, "pilot": False, "budget": 1_000}
+    return dfbatch.batch(df, PROMPT, Review, system=SYSTEM, backend=backend, chunk_size=half, progress=False, **at_once)
 
 
 def with_sdk(url: str, df: pd.DataFrame) -> pd.DataFrame:

@@ -430,11 +430,11 @@ def test_failures_show_the_most_frequent_cause_first(submit: Any, plain: PlainSe
     run = submit(["a", "b", None, "c", "d"], schema=Literal["x", "y"]).wait()
     failed = run.failures()
 
-    assert failed["row"].to_list() == [1, 3, 4, 0]
-    assert failed["status"].to_list() == ["errored", "errored", "invalid", "refused"]
+    assert failed["row"].to_list() == [1, 3, 4, 0, 2]
+    assert failed["status"].to_list() == ["errored", "errored", "invalid", "refused", "skipped"]
     assert failed["error"].to_list()[:2] == ["overloaded_error: Overloaded"] * 2
-    assert failed["answer"].to_list() == [None, None, "neither", "no"]  # an error is not an answer
-    assert failed["prompt"].to_list() == ["b", "c", "d", "a"]
+    assert failed["answer"].to_list() == [None, None, "neither", "no", None]  # an error is not an answer
+    assert failed["prompt"].to_list() == ["b", "c", "d", "a", None]
 
 
 class Label(BaseModel):

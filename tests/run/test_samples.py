@@ -190,7 +190,7 @@ def test_failed_samples_count_against_the_answer_and_a_row_fails_where_all_do(as
     assert cells(out, "claude_status") == ["succeeded", "expired", "succeeded", "skipped", "succeeded"]
     assert cells(out, "claude_error") == [None, "expired before it was processed", None, None, None]
     assert run.counts == {"succeeded": 3, "expired": 1, "skipped": 1}
-    assert [list(run.failures()[name]) for name in ("row", "status")] == [[1], ["expired"]]
+    assert [list(run.failures()[name]) for name in ("row", "status")] == [[1, 3], ["expired", "skipped"]]
 
 
 def test_answers_agree_as_a_whole_not_column_by_column(ask: Any, says: Any) -> None:
