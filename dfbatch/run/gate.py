@@ -84,8 +84,9 @@ class Gate:
     # ------------------------------------------------------------------ pilot
 
     def _heed_pilot(self) -> None:
-        spec = self._work.record.spec
-        if self._work.may_send and spec.pilot and spec.max_failed is not None and not self.open:
+        work, spec = self._work, self._work.record.spec
+        led = spec.pilot in ("batch", "now") or (spec.pilot and any(each.kind == "pilot" for each in work.chunks()))
+        if work.may_send and led and spec.max_failed is not None and not self.open:
             self._judge(spec.max_failed)
 
     def _judge(self, limit: float) -> None:
@@ -112,7 +113,7 @@ class Gate:
             budget = budget_of(work)
             if budget is None:
                 return [chunk]
-            spent, reserved = costs.spent(work) or 0.0, self._reserved()
+            spent, reserved = costs.spent(work) or 0.0, self._reserved(chunk)
             size, bound = self._affordable(chunk, budget - spent - reserved)
             least = chunk.requests // (LARGEST if reserved else SMALLEST)
             if size >= chunk.requests:
@@ -127,13 +128,14 @@ class Gate:
             await work.clock.pause(LOOK, work.stirring)
         return []
 
-    def _reserved(self) -> float:
-        """The most that what is under way, in doubt or lost may cost: as it was admitted, or in the worst case."""
-        work = self._work
-        for chunk in costs.under_way(work):
+    def _reserved(self, asking: ChunkRecord) -> float:
+        """The most that what is admitted, under way, in doubt or lost may cost: as it passed, or in the worst case."""
+        work, under_way = self._work, costs.under_way(self._work)
+        for chunk in under_way:
             if chunk.id not in self._passed:
                 self._passed[chunk.id] = chunk.requests * self._most(chunk)
-        return math.fsum(self._passed[chunk.id] for chunk in costs.under_way(work))
+        admitted = [chunk for chunk in work.own(PLANNED) if chunk.id in self._passed and chunk.id != asking.id]
+        return math.fsum(self._passed[chunk.id] for chunk in (*under_way, *admitted))
 
     def _most(self, chunk: ChunkRecord) -> float:
         """The most that one request of a chunk can cost, looked up once."""

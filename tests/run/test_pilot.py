@@ -172,3 +172,12 @@ def test_after_the_pilot_the_forecast_is_made_from_its_answers(server: Server) -
         assert told.how.endswith(" answers of this run")
         assert told.low <= run.cost.spent <= told.high
         assert run.cost.forecast.low == run.cost.forecast.high == run.cost.spent
+
+
+def test_a_run_without_a_pilot_is_not_judged_by_failures_that_are_known(begin: Begin, share: Share) -> None:
+    """A few new rows beside many whose answers cannot be used are asked like any others."""
+    share.one_in = 1
+    begin(MANY[:60])
+    share.one_in = 0
+
+    assert begin(MANY[:65], chunk_size=2).counts == {"invalid": 60, "succeeded": 5}
