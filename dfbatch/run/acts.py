@@ -11,7 +11,7 @@ from dfbatch.errors import OptionError, outside
 from dfbatch.ledger.states import COLLECTED, ENDED, FORGONE, IN_DOUBT, LOST, POSTED
 from dfbatch.run import thread
 from dfbatch.run.again import ask, changed_terms, chosen, give_up
-from dfbatch.run.budgets import keep
+from dfbatch.run.budgets import budget_of, keep, no_price
 from dfbatch.run.gate import FAILED
 from dfbatch.run.now import MOST
 from dfbatch.run.spools import remove
@@ -31,6 +31,8 @@ def ask_by_hand(work: Work, which: str | Sequence[str] | None, via: str, *, max_
         raise OptionError(f"via={via!r}", hint='via="batch" (half the price) or via="now" (at once)')
     if max_tokens is not None and (isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1):
         raise OptionError(f"max_tokens={max_tokens!r}: a whole number of at least 1 is needed", hint="max_tokens=4096")
+    if model and budget_of(work) is not None and work.models.find(model) is None:
+        raise no_price()
     wanted = chosen(work.sheet, which)
     if which is not None and not len(wanted):
         names = which if isinstance(which, str) else " or ".join(which)

@@ -57,10 +57,7 @@ def budget_of(work: Work) -> float | None:
 def brake(forecast: Forecast, model: Model | None, *, budget: float | None, spends: bool) -> None:
     """Raise before anything is sent where a budget is missing, or cannot be kept."""
     if budget is not None and model is None:
-        raise OptionError(
-            "a budget needs a price, and the price of this model is not known",
-            hint='prices={"its-id": {"input": …, "output": …}}, in USD per million tokens',
-        )
+        raise no_price()
     if budget is not None or not spends or forecast.high is None or forecast.high <= BRAKE:
         return
     raise BudgetNeeded(
@@ -68,6 +65,14 @@ def brake(forecast: Forecast, model: Model | None, *, budget: float | None, spen
         f"forecast: {forecast}; nothing was sent",
         hint=f"budget={math.ceil(forecast.high)} lets it go (USD, never more); a smaller one stops it in time",
         high=forecast.high,
+    )
+
+
+def no_price() -> OptionError:
+    """A budget cannot be kept where nobody knows what is spent."""
+    return OptionError(
+        "a budget needs a price, and the price of this model is not known",
+        hint='prices={"its-id": {"input": …, "output": …}}, in USD per million tokens',
     )
 
 

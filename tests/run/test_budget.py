@@ -156,6 +156,16 @@ def test_a_budget_cannot_be_kept_without_a_price(server: Server) -> None:
         begin(server, model="some-model", budget=5)
 
 
+def test_within_a_budget_no_model_without_a_price_is_asked_by_hand(server: Server) -> None:
+    server.house.faults.arm(["refusal"])
+    run = begin(server, MANY[:2], budget=1, pilot=False)
+
+    with pytest.raises(OptionError, match="a budget needs a price"):
+        run.retry("refused", model="some-model")
+    server.house.faults.arm([], replace=True)
+    assert run.retry("refused", model="claude-sonnet-4-6").wait().counts == {"succeeded": 2}
+
+
 @pytest.mark.parametrize("budget", [-1, "5", True, float("inf"), float("nan")])
 def test_what_is_no_amount_is_refused(server: Server, budget: Any) -> None:
     run = begin(server, MANY[:2])
