@@ -10,6 +10,8 @@ join      rows known again                again     asked again by hand;  portab
 using     whose connections stay open    listing   the table of runs;  prune: room on the disk
 why       why nothing is reused          adopt     batches of a lost ledger;  relics: what is left of them
 preview   some rows now                   planning  what a run would ask and cost
+leading   what of a run goes ahead        gate      what may be sent now;  budgets: what it may spend
+preflight the first request alone         now       what is asked at once
 prices    whose prices count             costs     what a run cost;  accounts: what all of them cost
 """
 
