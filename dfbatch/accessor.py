@@ -119,7 +119,7 @@ def preview(df: Frame, prompt: Any, schema: Any = None, *, rows: int = 20, **opt
     """Label a few rows at once, through `/v1/messages` at the full price; the run over the whole frame reuses them.
 
     The rows are spread evenly over the frame, in order; of rows that ask the same, one is taken where there are others.
-    How many requests are sent, and what they cost at most, is printed before anything is sent. Nothing is asked twice
+    How many requests are sent, and what they may cost, is printed before anything is sent. Nothing is asked twice
     here (`retries` is for runs): a row without an answer is missing, and `dfbatch.last_run()` says why.
 
     >>> import pandas as pd, dfbatch
@@ -127,7 +127,7 @@ def preview(df: Frame, prompt: Any, schema: Any = None, *, rows: int = 20, **opt
     >>> with answers(lambda params: "sport"):
     ...     df = pd.DataFrame({"text": ["A goal!", "A goal!", "A match", "A goal!"]})
     ...     dfbatch.preview(df, "Topic of: {text}", rows=2, max_tokens=5, progress=False)
-    preview: 2 requests through /v1/messages, at the full price: at most $0.00018 as-if
+    preview: 2 requests through /v1/messages, at the full price: up to about $0.00018 as-if
           text answer
     1  A goal!  sport
     2  A match  sport

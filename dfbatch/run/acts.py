@@ -12,6 +12,7 @@ from dfbatch.ledger.states import COLLECTED, ENDED, FORGONE, IN_DOUBT, LOST, POS
 from dfbatch.run import thread
 from dfbatch.run.again import ask, changed_terms, chosen, give_up
 from dfbatch.run.budgets import budget_of, keep, no_price
+from dfbatch.run.costs import PAY_TWICE
 from dfbatch.run.gate import FAILED
 from dfbatch.run.now import MOST
 from dfbatch.run.spools import remove
@@ -84,9 +85,8 @@ def resolve(work: Work, *, pay_twice: bool) -> None:
             work.ledger.happen(chunk.id, "process died")
     work.ledger.want_cancel(work.record.id, wanted=False)
     work.canceling = False
-    why = "given up by resolve(pay_twice=True): it may be billed too"
     for chunk in work.chunks(*IN_DOUBT):
-        give_up(work.ledger, work.record, chunk, "pay twice", error=why, asks=True)
+        give_up(work.ledger, work.record, chunk, "pay twice", error=PAY_TWICE, asks=True)
     work.restart = True
 
 

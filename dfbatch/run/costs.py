@@ -9,7 +9,7 @@ import numpy as np
 
 from dfbatch import forecasts, pricing
 from dfbatch.forecasts import Range, forecast
-from dfbatch.ledger.states import COLLECTED, ENDED, IN_DOUBT, LOST, OVER, POSTED, SUBMITTED
+from dfbatch.ledger.states import ABANDONED, COLLECTED, ENDED, FORGONE, IN_DOUBT, LOST, OVER, POSTED, SUBMITTED
 from dfbatch.pricing import Cost, Saved, Tokens
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
+PAY_TWICE: Final = "given up by resolve(pay_twice=True): it may be billed too"
 FEW: Final = 10  # answers by which the cost of others can be told
 BATCHED: Final = (
     "",
@@ -99,8 +100,12 @@ def of_chunk(work: Work, chunk: ChunkRecord) -> Array | None:
 
 
 def under_way(work: Work) -> list[ChunkRecord]:
-    """The run's own chunks that may be billed and are not yet in what it spent."""
-    own = work.own(*POSTED, *IN_DOUBT, SUBMITTED, ENDED, COLLECTED, LOST)
+    """The run's own chunks that may be billed and are not yet in what it spent.
+
+    Of those given up, the ones that the user gave up: what listings did not show was never accepted.
+    """
+    own = work.own(*POSTED, *IN_DOUBT, SUBMITTED, ENDED, COLLECTED, LOST, FORGONE, ABANDONED)
+    own = [chunk for chunk in own if chunk.state != ABANDONED or chunk.error == PAY_TWICE]
     return [chunk for chunk in own if chunk.id not in work.sheet.bills]
 
 

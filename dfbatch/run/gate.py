@@ -13,7 +13,18 @@ import numpy as np
 
 from dfbatch.bounds import Sample
 from dfbatch.errors import BudgetReached, PilotFailed
-from dfbatch.ledger.states import COLLECTED, ENDED, IN_DOUBT, OVER, PLANNED, POSTED, SUBMITTED
+from dfbatch.ledger.states import (
+    ABANDONED,
+    COLLECTED,
+    ENDED,
+    FORGONE,
+    IN_DOUBT,
+    LOST,
+    OVER,
+    PLANNED,
+    POSTED,
+    SUBMITTED,
+)
 from dfbatch.pricing import dollars
 from dfbatch.results import CODE
 from dfbatch.run import costs
@@ -24,10 +35,11 @@ if TYPE_CHECKING:
     from dfbatch.ledger.records import ChunkRecord
     from dfbatch.run.loop import Work
 
-LED: Final = ("warm", "pilot", "now")  # what waits for some of what goes ahead
 _UNTOLD: Final = (PLANNED, *POSTED)
 _UNJUDGED: Final = (*_UNTOLD, *IN_DOUBT, SUBMITTED, ENDED)
-AHEAD: Final = [("preflight", _UNTOLD), ("warm", _UNJUDGED), ("pilot", _UNJUDGED), ("now", _UNJUDGED)]
+AHEAD: Final = {"preflight": _UNTOLD, "warm": _UNJUDGED, "pilot": _UNJUDGED, "now": _UNJUDGED}  # waited for by …
+BEHIND: Final = {"warm": ("preflight",), "pilot": ("preflight", "warm"), "now": ("preflight", "warm"), "": tuple(AHEAD)}
+ORDER: Final = tuple(AHEAD)
 USELESS: Final = tuple(CODE[name] for name in ("refused", "truncated", "invalid", "errored"))
 ENOUGH: Final = 20  # answers from which a share is judged
 SURE: Final = 1.645  # standard errors: the share is above the limit with a confidence of 95 %
@@ -45,48 +57,59 @@ class Gate:
         self._looks: dict[int, int] = {}  # by the size of the sample: the how many-eth look it is
         self._worst: dict[str, float] = {}  # by chunk: the most that one of its requests may cost, USD
         self._passed: dict[str, float] = {}  # the most that chunks which passed may cost, USD
+        self.stopped = False  # something keeps the run from sending
         self.open = False  # after the user's word: the pilot's verdict does not count any more
 
-    async def admit(self, queue: list[ChunkRecord]) -> list[ChunkRecord]:
-        """The last of a queue, or a part of it and the rest; nothing where the run is not to send any more.
+    def take(self, queue: list[ChunkRecord]) -> ChunkRecord:
+        """The next of a queue: what goes ahead first, so that nothing waits for what is behind it."""
+        ranks = [ORDER.index(chunk.kind) if chunk.kind in ORDER else len(ORDER) for chunk in queue]
+        first = min(ranks)
+        return queue.pop(max(at for at, rank in enumerate(ranks) if rank == first))
 
-        What goes ahead is waited for. The queue is emptied where sending has stopped.
+    async def admit(self, chunk: ChunkRecord) -> list[ChunkRecord]:
+        """The chunk, or a part of it and the rest; nothing where the run is not to send any more.
+
+        What goes ahead of it is waited for.
         """
-        chunk = queue[-1]
-        if chunk.kind in LED:
-            await self._wait(queue, for_=AHEAD[: 1 if chunk.kind == "warm" else 2])
-        if not chunk.kind:
-            await self._wait(queue, for_=AHEAD)
-            if await self._settled(queue):
-                self._heed_pilot()
-        if not await self._settled(queue):
-            return []
-        return await self._afford(queue)
+        await self._wait(chunk, BEHIND.get(chunk.kind, ()))
+        await self._settle()
+        if self._goes_on and not chunk.kind:
+            self._heed_pilot()
+        return await self._afford(chunk)
 
-    async def _settled(self, queue: list[ChunkRecord]) -> bool:
-        """Wait until all that is collected is laid, in this process too; whether sending goes on."""
+    @property
+    def _goes_on(self) -> bool:
+        return self._work.may_send and not self.stopped
+
+    async def _settle(self) -> None:
+        """Wait until all that is collected is laid, in this process too."""
         work = self._work
-        while queue and work.may_send and any(each.id not in work.sheet.laid for each in work.chunks(COLLECTED)):
+        while self._goes_on and any(each.id not in work.sheet.laid for each in work.chunks(COLLECTED)):
             await work.clock.pause(LOOK, work.stirring)
-        return bool(queue) and work.may_send
 
-    async def _wait(self, queue: list[ChunkRecord], for_: list[tuple[str, tuple[str, ...]]]) -> None:
-        """Until no chunk of these kinds is in these states any more, be it another run's."""
+    async def _wait(self, chunk: ChunkRecord, kinds: tuple[str, ...]) -> None:
+        """Until no chunk of these kinds is waited for any more, be it another run's."""
         work = self._work
-        while queue and work.may_send and any(self._is(kind, states) for kind, states in for_):
-            if not queue[-1].kind:
+        while self._goes_on and any(self._awaits(each) for each in work.chunks() if each.kind in kinds):
+            if not chunk.kind:
                 work.say("pilot", "the first part is under way; the rest follows when its answers can be used")
             await work.clock.pause(LOOK, work.stirring)
 
-    def _is(self, kind: str, states: tuple[str, ...]) -> bool:
-        return any(chunk.kind == kind for chunk in self._work.chunks(*states))
+    def _awaits(self, ahead: ChunkRecord) -> bool:
+        return ahead.state in AHEAD[ahead.kind] and self._may_end(ahead)
+
+    def _may_end(self, chunk: ChunkRecord) -> bool:
+        """Whether waiting may bring the answers of a chunk: not of one that is lost, or of which none will tell."""
+        if chunk.state in IN_DOUBT:
+            return self._work.search.hopes(chunk)
+        return chunk.state not in (LOST, FORGONE, ABANDONED)
 
     # ------------------------------------------------------------------ pilot
 
     def _heed_pilot(self) -> None:
         work, spec = self._work, self._work.record.spec
         led = spec.pilot in ("batch", "now") or (spec.pilot and any(each.kind == "pilot" for each in work.chunks()))
-        if work.may_send and led and spec.max_failed is not None and not self.open:
+        if led and spec.max_failed is not None and not self.open:
             self._judge(spec.max_failed)
 
     def _judge(self, limit: float) -> None:
@@ -106,36 +129,40 @@ class Gate:
 
     # ----------------------------------------------------------------- budget
 
-    async def _afford(self, queue: list[ChunkRecord]) -> list[ChunkRecord]:
+    async def _afford(self, chunk: ChunkRecord) -> list[ChunkRecord]:
         """As much of a chunk as the budget covers for sure; waits for what is under way where that is too little."""
-        work, chunk = self._work, queue[-1]
-        while queue and work.may_send:
+        work = self._work
+        while self._goes_on:
             budget = budget_of(work)
             if budget is None:
                 return [chunk]
-            spent, reserved = costs.spent(work) or 0.0, self._reserved(chunk)
+            held = self._held(chunk)
+            spent, reserved = costs.spent(work) or 0.0, math.fsum(map(self._bound, held))
             size, bound = self._affordable(chunk, budget - spent - reserved)
-            least = chunk.requests // (LARGEST if reserved else SMALLEST)
+            waits = any(map(self._may_end, held))
+            least = chunk.requests // (LARGEST if waits else SMALLEST)
             if size >= chunk.requests:
                 self._passed[chunk.id] = bound
                 return [chunk]
             if size >= max(1, least) and (made := self._cut(chunk, size)):
                 self._passed[made[0].id] = bound
                 return made
-            if reserved <= 0:
+            if not waits:
                 raise self._reached(spent, budget, chunk)
             work.say("waiting", f"the budget of {dollars(budget)} covers no more before what is under way has come")
             await work.clock.pause(LOOK, work.stirring)
         return []
 
-    def _reserved(self, asking: ChunkRecord) -> float:
-        """The most that what is admitted, under way, in doubt or lost may cost: as it passed, or in the worst case."""
-        work, under_way = self._work, costs.under_way(self._work)
-        for chunk in under_way:
-            if chunk.id not in self._passed:
-                self._passed[chunk.id] = chunk.requests * self._most(chunk)
-        admitted = [chunk for chunk in work.own(PLANNED) if chunk.id in self._passed and chunk.id != asking.id]
-        return math.fsum(self._passed[chunk.id] for chunk in (*under_way, *admitted))
+    def _held(self, asking: ChunkRecord) -> list[ChunkRecord]:
+        """What is admitted, under way, in doubt, lost or given up, and may cost something that is not known yet."""
+        admitted = [chunk for chunk in self._work.own(PLANNED) if chunk.id in self._passed and chunk.id != asking.id]
+        return [*costs.under_way(self._work), *admitted]
+
+    def _bound(self, chunk: ChunkRecord) -> float:
+        """The most that a chunk may cost: as it passed, or in the worst case."""
+        if chunk.id not in self._passed:
+            self._passed[chunk.id] = chunk.requests * self._most(chunk)
+        return self._passed[chunk.id]
 
     def _most(self, chunk: ChunkRecord) -> float:
         """The most that one request of a chunk can cost, looked up once."""

@@ -126,7 +126,7 @@ class Run:
         if self._driver.running:
             return self._work.status, self._work.message
         status, message = self._ledger.standing(self.id)
-        if status in ("planned", "sending", "collecting") and self._ledger.lock(self.id).is_free():
+        if status in ("planned", "pilot", "sending", "collecting") and self._ledger.lock(self.id).is_free():
             return "paused", f"its process ended: dfbatch.open({self.id!r}).resume() goes on"
         return status, message
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from dfbatch.errors import Ambiguous, ApiError, DfbatchError, RateLimited
-from dfbatch.ledger.files import lines, read_array, sync_folder
+from dfbatch.ledger.files import lines, read_array, sync_folder, translated
 from dfbatch.requests import custom_ids
 from dfbatch.run.ending import first_line
 from dfbatch.run.spools import shared_of
@@ -130,7 +130,7 @@ def write(path: Path, name: str, result: bytes) -> None:
 
 
 def _append(path: Path, line: bytes) -> None:
-    with os.fdopen(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), "ab") as file:
+    with translated(path), os.fdopen(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), "ab") as file:
         file.write(line)
         file.flush()
         os.fsync(file.fileno())

@@ -130,6 +130,6 @@ def announced(ledger: Ledger, record: RunRecord, forecast: Forecast, model: Mode
     elif forecast.high is None:
         told += ": cost unknown, no price for this model"
     else:
-        told += f": at most {dollars(forecast.high / (model.batch if model else BATCH), as_if=forecast.as_if)}"
+        told += f": up to about {dollars(forecast.high / (model.batch if model else BATCH), as_if=forecast.as_if)}"
     waits = " or under way" if any(chunk.run != record.id and chunk.state != COLLECTED for chunk in chunks) else ""
     return told + (f" · {known:,} answered{waits} already" if known else "")

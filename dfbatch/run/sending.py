@@ -50,6 +50,7 @@ async def send(work: Work) -> None:
     work.say("sending")
     await _prove(work)
     queue.reverse()
+    work.gate.stopped = False
     uplink, door = asyncio.Lock(), asyncio.Lock()
     done = await asyncio.gather(*(_sender(work, queue, uplink, door) for _ in range(UPLOADS)), return_exceptions=True)
     for outcome in done:
@@ -95,11 +96,11 @@ async def _next(work: Work, queue: list[ChunkRecord], door: asyncio.Lock) -> Chu
     async with door:
         if not queue or not work.may_send:
             return None
-        admitted = await work.gate.admit(queue)
-        if not queue or not admitted:
+        admitted = await work.gate.admit(work.gate.take(queue))
+        if work.gate.stopped or not admitted:
             return None
         chunk, *rest = admitted
-        queue[-1:] = reversed(rest)
+        queue.extend(reversed(rest))
         return chunk
 
 
@@ -126,6 +127,8 @@ async def _sender(work: Work, queue: list[ChunkRecord], uplink: asyncio.Lock, do
             pause = min(pause * 2, NETWORK_PAUSE)
     except BaseException:
         queue.clear()  # what stopped one would stop the others
+        work.gate.stopped = True
+        work.wake()
         raise
 
 

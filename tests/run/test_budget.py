@@ -10,7 +10,7 @@ import pytest
 
 import dfbatch
 from dfbatch.emulator import Server
-from dfbatch.errors import BudgetNeeded, BudgetReached, OptionError
+from dfbatch.errors import BatchLost, BudgetNeeded, BudgetReached, OptionError
 from dfbatch.run.gate import _rounded
 
 from .sites import KEY
@@ -104,6 +104,52 @@ def test_the_rest_is_measured_by_the_answers_that_are_there(server: Server) -> N
         assert run.counts == {"succeeded": 10_000}
         assert billed(same) <= 1.2 * true
         assert len(sizes(run)) <= len(sizes(whole)) + 4
+
+
+def test_a_budget_reached_within_the_pilot_is_raised_and_the_pilot_goes_first_again(server: Server) -> None:
+    """What is left of the pilot came into the ledger after the rest, which waits for it."""
+    with pytest.raises(BudgetReached):
+        begin(server, MANY[:100], pilot=True, budget=0.0055)
+    run = dfbatch.last_run()
+    planned = [chunk.kind for chunk in run._ledger.chunks(run.id, "planned")]
+
+    assert planned == ["", "pilot"]
+    assert run.resume(budget=10).wait(30).counts == {"succeeded": 100}
+
+
+def test_a_first_request_that_tells_nothing_does_not_hold_up_the_pilot(server: Server) -> None:
+    server.house.faults.arm(["529@messages"])
+
+    assert begin(server, MANY[:100], pilot=True).counts == {"succeeded": 100}
+
+
+def test_rows_asked_at_once_by_hand_go_before_the_rest_that_waits_for_them(server: Server) -> None:
+    server.house.faults.arm(["refusal@create:p=0.3"])
+    with pytest.raises(BudgetReached):
+        begin(server, MANY[:100], budget=0.007, pilot=False)
+    run = dfbatch.last_run()
+    refused = run.counts["refused"]
+    server.house.faults.arm([], replace=True)
+    run.retry("refused", via="now")
+    with pytest.raises(BudgetReached):
+        run.wait(30)
+
+    assert refused > 0
+    assert billed(server) <= 0.007
+    assert run.resume(budget=10).wait(30).counts == {"succeeded": 100}
+
+
+def test_a_batch_that_is_lost_meanwhile_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be billed, so that the budget is not free for others; the run pauses."""
+    monkeypatch.setattr("dfbatch.run.polling.BELIEVED_LOST", 0.0)
+    with Server(engine="sample", law="600", faults=["deleted@retrieve"]) as slow:
+        with pytest.raises((BudgetReached, BatchLost)):
+            begin(slow, budget=0.02, preflight=False, pilot=False)
+        run = dfbatch.last_run()
+
+        assert run.status == "paused"
+        with pytest.raises(BudgetReached):  # what was let go of may be billed all the same
+            run.resume(lost="missing").wait(30)
 
 
 def test_strictly_every_answer_counts_as_long_as_it_may_be(server: Server) -> None:

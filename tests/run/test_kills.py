@@ -199,7 +199,7 @@ def test_killed_at_any_step_of_what_goes_ahead_the_bill_is_the_same_but_for_call
     flight at the kill may be billed again, or is missing where it was of a pilot at once.
     """
     clock = f"{emulator.url}/_emulator/clock"
-    options = {"pilot": (way == "now" and "now") or True, "budget": 1.0}
+    options = {"pilot": "now" if way == "now" else True, "budget": 1.0}
     texts = [str(at) for at in range(45)]
 
     def case(name: str, **more: Any) -> dict[str, Any]:

@@ -66,7 +66,9 @@ def test_a_preview_bills_its_requests_at_the_full_price_and_the_run_sends_the_ot
     assert "POST /v1/messages/batches" not in direct["calls"]
     assert previewed.cost.spent == pytest.approx(direct["dollars"])
     assert previewed.cost.spent == pytest.approx(priced(HAIKU, previewed.cost.tokens, batch=False))
-    assert capsys.readouterr().out.startswith("preview: 20 requests through /v1/messages, at the full price: at most $")
+    assert capsys.readouterr().out.startswith(
+        "preview: 20 requests through /v1/messages, at the full price: up to about $"
+    )
 
     whole = frame.claude.batch("Sum up: {text}", backend=sampled, progress=False)
     run = dfbatch.last_run()
@@ -140,7 +142,7 @@ def test_what_it_says_beforehand_is_no_less_than_the_bill(
     frame.claude.preview("{text}", rows=9, max_tokens=20, backend=sampled, progress=False)
     told = capsys.readouterr().out
 
-    assert float(told.partition("at most $")[2].split()[0]) >= server.usage()["dollars"] > 0
+    assert float(told.partition("up to about $")[2].split()[0]) >= server.usage()["dollars"] > 0
     assert told.endswith(" as-if\n")
 
 

@@ -71,9 +71,10 @@ def test_a_run_that_was_forgotten_says_so(begin: Any) -> None:
         run.wait()
 
 
-def test_a_run_whose_process_died_while_it_sent_is_not_said_to_send(begin: Any) -> None:
+@pytest.mark.parametrize("status", ["planned", "pilot", "sending", "collecting"])
+def test_a_run_whose_process_died_while_it_sent_is_not_said_to_send(begin: Any, status: str) -> None:
     run = begin()
-    run._ledger.say(run.id, "sending", "")
+    run._ledger.say(run.id, status, "")
 
     assert (run.status, run.done) == ("paused", False)
     assert run.message == f"its process ended: dfbatch.open({run.id!r}).resume() goes on"
