@@ -6,7 +6,12 @@ BACKEND ?= local
 SEED ?= 0
 N ?= 24
 
-.PHONY: demo test check test-full storm bench clean
+# for tests in a real browser: Debian's names, and the one it is made from
+HAS_CHROMIUM := { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null
+# where there is one, and in CI, they fail where they cannot run; elsewhere they are skipped, and say so
+BROWSER = if [ -n "$$CI" ] || $(HAS_CHROMIUM); then export DFBATCH_BROWSER=1; fi;
+
+.PHONY: demo test test-browser browser check test-full storm bench clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -15,11 +20,14 @@ help:  ## what there is
 demo: $(VENV)/.demo  ## label 24 news articles, by a model on this machine (BACKEND=anthropic with a key: by Claude)
 	$(BIN)/python examples/bbc_topics.py --backend $(BACKEND) --seed $(SEED) --articles $(N)
 
-test: $(VENV)/.test  ## all tests, long draws at a tenth
-	$(BIN)/python -m pytest -m "not full"
+test: $(VENV)/.test browser  ## all tests, long draws at a tenth
+	$(BROWSER) $(BIN)/python -m pytest -m "not full"
 
-test-full: $(VENV)/.test  ## all tests, long draws whole
-	$(BIN)/python -m pytest
+test-full: $(VENV)/.test browser  ## all tests, long draws whole
+	$(BROWSER) $(BIN)/python -m pytest
+
+test-browser: browser  ## the panel in real JupyterLab and Notebook 7
+	$(BROWSER) $(BIN)/python -m pytest tests/browser
 
 storm: $(VENV)/.test  ## ten thousand schedules of faults, deaths and restarts (about two hours)
 	DFBATCH_STORM=10000 $(BIN)/python -m pytest -s tests/storm -m "not full"
@@ -36,6 +44,13 @@ check: $(VENV)/.test  ## ruff, mypy strict, the map, README blocks
 clean:  ## remove what make made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
+browser: $(VENV)/.test  # Debian's chromium where there is none and we are root
+	@if ! $(HAS_CHROMIUM) && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing chromium"; apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null || true; fi
+	@if $(HAS_CHROMIUM); then $(MAKE) --no-print-directory $(VENV)/.browser; \
+		else echo "NO BROWSER: tests/browser is not run. As root, make installs chromium; else install it yourself"; fi
+
 $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "dfbatch needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
@@ -48,4 +63,8 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[test]"
 	$(BIN)/dfbatch fetch-model
+	@touch $@
+
+$(VENV)/.browser: pyproject.toml | $(VENV)/.test
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e ".[browser]"
 	@touch $@

@@ -66,12 +66,14 @@ def batch(df: Frame, prompt: Any, schema: Any = None, **options: Any) -> Frame:
                                        DFBATCH_BACKEND, else Claude, by the key in the environment
     progress       'auto'              how waiting looks: 'panel', 'bar', 'log', False; 'auto': as it fits the place
     name           None                name of the run, for dfbatch.open(name)
+    notify         None                called with the run when it has ended, or a shell command that is run then (with
+                                       DFBATCH_RUN, DFBATCH_STATUS and DFBATCH_SUMMARY in its environment)
     dtype_backend  None                'pyarrow': pandas columns of Arrow dtypes
     preflight      True                the first of more than 20 requests goes ahead alone, at the full price: a slip in
                                        the call is told in seconds
     pilot          'auto'              40 requests go ahead and are judged: True, False, 'now' (at once, at the full
                                        price), 'auto' (from 1,000 requests on, where nothing is known of the answers)
-    max_failed     0.2                 share of answers that cannot be used, above which a run with a pilot stops
+    max_failed     0.2                 share of first answers that cannot be used, above which a run with a pilot stops
     budget         None                USD that the run never spends more than; None: DFBATCH_BUDGET, and a forecast
                                        above $20 raises BudgetNeeded
     budget_mode    'measured'          'strict': every answer counts as long as max_tokens until it is there;
@@ -86,8 +88,9 @@ def batch(df: Frame, prompt: Any, schema: Any = None, **options: Any) -> Frame:
     `run.samples()` has them all. At temperature 0 samples agree trivially, which says nothing about how sure they are.
 
     Equal requests are paid once, here and in later runs; running the cell again after a crash picks up where it was.
-    Raises InputError (a ValueError) before anything is sent, NoBackend without a key, RunPaused where the run cannot
-    go on, Detached on the stop button; failed rows are missing and counted in one RowsFailedWarning.
+    Raises InputError (a ValueError) before anything is sent, also where what the server tells of the model (its
+    `/v1/models`, asked once a day) is against max_tokens, schema or thinking; NoBackend without a key, RunPaused where
+    the run cannot go on, Detached on the stop button; failed rows are missing and counted in one RowsFailedWarning.
 
     >>> import pandas as pd, dfbatch
     >>> from dfbatch.testing import answers
@@ -151,7 +154,8 @@ def plan(df: Any, prompt: Any, schema: Any = None, **options: Any) -> Plan:
     It prints as a table: rows, distinct requests, those that are paid for already, tokens, dollars with the range that
     holds in nine of ten cases, and the first requests as they will be sent. The API counts the tokens of a few requests
     (for nothing); without key or network they are guessed from characters, and the plan says so. How long answers will
-    be is known from earlier answers to the same prompt: a preview narrows the plan.
+    be is known from earlier answers to the same prompt: a preview narrows the plan. So is how often the prompt cache is
+    hit; before a batch was answered it is assumed, which a note says, and `without_caching` is the price without it.
 
     >>> import pandas as pd, dfbatch
     >>> from dfbatch.testing import answers

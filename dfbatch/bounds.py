@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FAILURE: Final = 1e-6  # the probability, over a whole run, that a bound does not hold
 _STEPS: Final = 48  # sizes to choose from at each look; all bounds of all looks must hold at once
 _KAPPA: Final = 7 / 3 + 3 / math.sqrt(2)
+NORMAL: Final = 1.96  # standard errors to either side that hold in 95 of 100 cases
 _FINER: Final = 0.8  # from one size to the next
 
 
@@ -84,6 +85,21 @@ class Sample:
             if (bound := self.next(size, failure)) <= left:
                 return size, bound
         return certain, certain * self.most
+
+
+def wilson(count: int, total: int, *, errors: float = NORMAL) -> tuple[float, float]:
+    """Wilson's interval for a share, so many standard errors to either side: by default it holds in 95 of 100 cases.
+
+    >>> [round(end, 3) for end in wilson(12, 40)]
+    [0.181, 0.454]
+    """
+    if not total:
+        return 0.0, 1.0
+    share, squared = count / total, errors**2
+    middle = share + squared / (2 * total)
+    spread = errors * math.sqrt(share * (1 - share) / total + squared / (4 * total**2))
+    scale = 1 + squared / total
+    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
 
 
 def _sizes(waiting: int) -> list[int]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 
-from dfbatch.pricing import MILLION, Tokens, cost, dollars
+from dfbatch import pictures
+from dfbatch.pricing import FROM_BYTES, Tokens, cost, dollars
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,7 @@ NORMAL: Final = 1.645  # standard deviations on either side that hold 90 %
 COUNTED: Final = 0.02  # `count_tokens` is an estimate: usage differs "by a small amount" (platform.claude.com, 2026)
 SKEWED: Final = 1.25  # upwards a range is wider: few answers seldom hold a long one. 1,500 drawn jobs (lognormal, 40
 # answers known): the total is within it in 94 of 100 at sigma 0.6 and 91 at 1.0; without this, in 90 and 87
+TREND: Final = 3.0  # standard errors of a slope that is taken for one: by chance alone once in 700 jobs
 GUESSED: Final = 0.25  # how far characters a token may be off, as a share
 
 # English is about four characters a token up to Claude 4.6; newer tokenizers make `Model.dense` times as many. Other
@@ -41,22 +43,24 @@ PAGE_BYTES: Final = 50_000.0  # … and its bytes, roughly
 # English prose is about four bytes a token; bounds for a forecast from bytes alone, not measurements.
 BYTES_PER_TOKEN: Final = (5.0, 2.5)
 
+
 SHOWN: Final = 160  # signs of a request that are shown
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Dollars from bytes alone, as a range: every answer from a tenth of max_tokens to all of it."""
+    """Dollars as a range, without the network; from bytes alone: answers of a tenth of max_tokens to all of it."""
 
     low: float | None
     high: float | None
     as_if: bool = False
+    how: str = FROM_BYTES
 
     def __str__(self) -> str:
-        """In words, and that it is a forecast from bytes."""
+        """In words, and where it is from."""
         if self.low is None or self.high is None:
             return "cost unknown: no price for this model"
-        return f"{dollars(self.low)} to {dollars(self.high, as_if=self.as_if)} (forecast from bytes)"
+        return f"{dollars(self.low)} to {dollars(self.high, as_if=self.as_if)} (forecast {self.how})"
 
 
 def forecast(model: Model | None, body_bytes: int, requests: int, max_tokens: int, *, as_if: bool = False) -> Forecast:
@@ -181,19 +185,43 @@ def quantile(freedom: int) -> float:
 # ----------------------------------------------------------------- tokens out
 
 
-def answered(lengths: Array, requests: int, max_tokens: int) -> Range:
+def answered(
+    lengths: Array, requests: int, max_tokens: int, *, prompts: Array | None = None, asked: Array | None = None
+) -> Range:
     """Tokens of so many answers, by the lengths of earlier ones.
 
     A normal approximation of the total, in logarithms, since lengths are skewed. One answer's worth of doubt (as far
-    off as the mean is long) is added to the spread, which makes small samples wide.
+    off as the mean is long) is added to the spread, which makes small samples wide. Where longer `prompts` had longer
+    answers, those to come are as long as the prompts that are `asked` make likely.
     """
     lengths = np.minimum(lengths.astype(np.float64), max_tokens)
     seen, mean = len(lengths), max(1.0, float(lengths.mean()))
-    variance = (float(((lengths - mean) ** 2).sum()) + mean**2) / seen
-    width = quantile(seen - 1) * math.sqrt(variance * (1 / seen + 1 / max(1, requests))) / mean
-    low, high = mean * math.exp(-min(width, 50.0)), mean * math.exp(min(SKEWED * width, 50.0))
+    times, left, doubt = _trend(lengths, prompts, asked)
+    likely = min(float(max_tokens), max(1.0, mean * times))
+    variance = (float((left**2).sum()) + mean**2) / seen / mean**2
+    width = quantile(seen - 1) * math.sqrt(variance * (1 / seen + 1 / max(1, requests)) + doubt**2)
+    low, high = likely * math.exp(-min(width, 50.0)), likely * math.exp(min(SKEWED * width, 50.0))
     how = f"history of {seen:,} answer{'s' * (seen != 1)}"
-    return Range(requests * max(1.0, low), requests * mean, requests * min(float(max_tokens), high), how)
+    return Range(requests * max(1.0, low), requests * likely, requests * min(float(max_tokens), high), how)
+
+
+def _trend(lengths: Array, prompts: Array | None, asked: Array | None) -> tuple[float, Array, float]:
+    """How many times as long as the mean such answers are, what the trend leaves open, and how far off it may be.
+
+    Answers are taken to grow with a power of the prompt, found by least squares in logarithms. Where that is within
+    `TREND` standard errors of none, it is mostly chance, and left alone.
+    """
+    none = 1.0, lengths - lengths.mean(), 0.0
+    if prompts is None or asked is None or len(lengths) < 3 or not len(asked) or not (prompts != prompts[0]).any():
+        return none
+    across, tall = np.log(np.maximum(1.0, prompts)), np.log(np.maximum(1.0, lengths))
+    line = Line.through(across, tall)
+    error = line.spread / math.sqrt(float(((across - across.mean()) ** 2).sum()))
+    if line.slope <= TREND * error:
+        return none
+    there, here = (np.maximum(1.0, asked) ** line.slope), np.exp(across * line.slope)
+    apart = float((there * np.log(np.maximum(1.0, asked))).sum() / there.sum() - (here * across).sum() / here.sum())
+    return float(there.mean() / here.mean()), lengths - lengths.mean() / here.mean() * here, error * apart
 
 
 def rest(spent: float, seen: Array, requests: int) -> Range:
@@ -218,28 +246,18 @@ def unknown(requests: int, max_tokens: int) -> Range:
 # -------------------------------------------------------------------- dollars
 
 
-def usd(model: Model, prompts: Array, answer: float, *, times: Array, us: bool) -> tuple[float, float]:
-    """USD of requests through ordinary calls, into and out of the model; `times` says how often each is asked."""
-    over = np.zeros(len(prompts), bool) if model.long is None or model.above is None else prompts > model.above
-    long, geo = model.long or model.price, model.geo if us else 1.0
-    into = np.where(over, long.input, model.price.input) * prompts * times
-    out = np.where(over, long.output, model.price.output) * answer * times
-    return float(into.sum()) * geo / MILLION, float(out.sum()) * geo / MILLION
+def scaled(amount: float, tokens: Range) -> Range:
+    """The range of an amount of dollars, from that of the tokens that it pays."""
+    share = amount / tokens.likely if tokens.likely else 0.0
+    return Range(share * tokens.low, amount, share * tokens.high)
 
 
-def spend(into: float, out: float, tokens_in: Range, tokens_out: Range) -> Range:
-    """The range of a sum of dollars, from those of its tokens, which are independent of each other."""
-    low = math.hypot(into * _below(tokens_in), out * _below(tokens_out))
-    high = math.hypot(into * _above(tokens_in), out * _above(tokens_out))
-    return Range(max(0.0, into + out - low), into + out, into + out + high)
-
-
-def _below(tokens: Range) -> float:
-    return 1 - tokens.low / tokens.likely if tokens.likely else 0.0
-
-
-def _above(tokens: Range) -> float:
-    return tokens.high / tokens.likely - 1 if tokens.likely else 0.0
+def spend(*parts: Range) -> Range:
+    """The range of a sum of dollars, whose parts are independent of each other."""
+    likely = sum(part.likely for part in parts)
+    low = math.hypot(*(part.likely - part.low for part in parts))
+    high = math.hypot(*(part.high - part.likely for part in parts))
+    return Range(max(0.0, likely - low), likely, likely + high)
 
 
 # ----------------------------------------------------------------------- plan
@@ -251,7 +269,8 @@ class Plan:
 
     `dollars` is the price of what is to be sent, in a batch; None where the model's price is not known. `sync` is what
     the same requests cost through ordinary calls, `without_dedupe` what they cost in a batch where every row is a
-    request of its own. Automatic tries (`retries`) are not counted.
+    request of its own, `without_caching` what they cost where no prefix is read from the prompt cache. Automatic tries
+    (`retries`) are not counted.
     """
 
     model: str
@@ -267,6 +286,7 @@ class Plan:
     dollars: Range | None
     sync: float | None
     without_dedupe: float | None
+    without_caching: float | None
     first: tuple[str, ...]
     as_if: bool = False
     notes: tuple[str, ...] = ()
@@ -286,7 +306,7 @@ class Plan:
         table = [("plan", f"{self.rows:,} rows for {self.model}"), *self._facts()]
         cell = 'style="text-align:left;vertical-align:top;padding:.1em .6em;white-space:normal"'
         rows = (f"<tr><th {cell}>{escape(label)}</th><td {cell}>{escape(value)}</td></tr>" for label, value in table)
-        return f"<table>{''.join(rows)}</table>"
+        return f'<table class="{pictures.PLAIN}">{"".join(rows)}</table>'
 
     def _facts(self) -> list[tuple[str, str]]:
         facts = [
@@ -304,6 +324,10 @@ class Plan:
             facts += [
                 ("ordinary calls", f"{dollars(self.sync, as_if=self.as_if)} for the same requests, without a batch"),
                 ("without dedupe", f"{dollars(self.without_dedupe, as_if=self.as_if)} with a request for every row"),
+                (
+                    "without caching",
+                    f"{dollars(self.without_caching, as_if=self.as_if)} with every prefix as plain input",
+                ),
             ]
         facts += [(f"request {number}", text) for number, text in enumerate(self.first, 1)]
         return facts + [("note", note) for note in self.notes]

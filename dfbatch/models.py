@@ -65,32 +65,70 @@ class Model:
     def told(self, info: Mapping[str, Any]) -> Model:
         """With the limits and features that a server tells of it; what it leaves out stays as it is known."""
         able = _mapping(info.get("capabilities"))
-        kinds = _mapping(able.get("thinking")).get("types")
+        structured, batches = _can(able.get("structured_outputs")), _can(able.get("batch"))
         return replace(
             self,
-            context=info.get("max_input_tokens") or self.context,
-            most=info.get("max_tokens") or self.most,
-            structured=_supported(able, "structured_outputs", self.structured),
-            batches=_supported(able, "batch", self.batches),
-            thinking=_kinds(kinds) if isinstance(kinds, Mapping) else self.thinking,
+            context=_count(info.get("max_input_tokens")) or self.context,
+            most=_count(info.get("max_tokens")) or self.most,
+            structured=self.structured if structured is None else structured,
+            batches=self.batches if batches is None else batches,
+            thinking=_kinds(able.get("thinking"), self.thinking),
         )
+
+
+def unlisted(name: str) -> Model:
+    """A model of which nothing is known, not even a price."""
+    return Model(name, _price(0, 0), "", batches=None)
+
+
+def relied_on(info: Mapping[str, Any]) -> dict[str, Any]:
+    """As much of what a server tells of a model as `Model.told` reads, in the same form; the rest is not kept.
+
+    >>> relied_on({"max_tokens": 64_000, "capabilities": {"batch": {"supported": True, "seen": "sk-ant-…"}}, "x": 1})
+    {'max_tokens': 64000, 'capabilities': {'batch': {'supported': True}}}
+    """
+    able = _mapping(info.get("capabilities"))
+    limits = {name: count for name in ("max_input_tokens", "max_tokens") if (count := _count(info.get(name)))}
+    kept: dict[str, Any] = {
+        name: {"supported": can}
+        for name in ("batch", "structured_outputs", "thinking")
+        if (can := _can(able.get(name))) is not None
+    }
+    types = _mapping(_mapping(able.get("thinking")).get("types"))
+    kinds = {kind: {"supported": can} for kind in sorted(KINDS) if (can := _can(types.get(kind))) is not None}
+    if kinds:
+        kept["thinking"] = kept.get("thinking", {}) | {"types": kinds}
+    return {**limits, "capabilities": kept}
 
 
 def _mapping(told: Any) -> Mapping[str, Any]:
     return told if isinstance(told, Mapping) else {}
 
 
-def _supported(able: Mapping[str, Any], name: str, known: bool | None) -> bool | None:  # noqa: FBT001 - a fallback
-    told = able.get(name)
-    return bool(told.get("supported")) if isinstance(told, Mapping) else known
+def _count(told: Any) -> int | None:
+    """A limit; what is no number of tokens is none."""
+    return told if isinstance(told, int) and not isinstance(told, bool) and told > 0 else None
 
 
-def _kinds(told: Mapping[str, Any]) -> frozenset[str]:
-    return frozenset(
-        kind for kind, can in told.items() if can is True or (isinstance(can, Mapping) and can.get("supported"))
-    )
+def _can(told: Any) -> bool | None:
+    """Whether something is supported; None where that is not said in so many words."""
+    said = _mapping(told).get("supported", told)
+    return said if isinstance(said, bool) else None
 
 
+def _kinds(told: Any, known: frozenset[str] | None) -> frozenset[str] | None:
+    """The kinds of thinking that a model takes: those known, but for what is told of each."""
+    types = {kind: _can(can) for kind, can in _mapping(_mapping(told).get("types")).items()}
+    refused = {kind for kind, can in types.items() if can is False}
+    if _can(told) is False:  # it does not think at all; to say so in a request is no contradiction
+        refused = (refused | KINDS) - {"disabled"}
+    taken = {kind for kind, can in types.items() if can}
+    if not refused | taken:
+        return known
+    return frozenset((KINDS if known is None else known) - refused | taken)
+
+
+KINDS: Final = frozenset({"adaptive", "enabled", "disabled", "between_tools"})  # of thinking; SDK 2.12, November 2026
 _ADAPTIVE: Final = frozenset({"adaptive"})
 _BETWEEN: Final = frozenset({"adaptive", "between_tools"})
 _EITHER: Final = frozenset({"adaptive", "disabled"})
@@ -190,7 +228,7 @@ class Models:
                 raise OptionError(f"{source}: {error} (model {name!r})", hint=_EXAMPLE) from error
             before = self.find(name)
             model_id = before.id if before else name
-            known[model_id] = _overlaid(before or Model(name, _price(0, 0), "", batches=None), price, source)
+            known[model_id] = _overlaid(before or unlisted(name), price, source)
         return Models(tuple(known.values()))
 
     def find(self, name: str) -> Model | None:

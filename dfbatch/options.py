@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
@@ -64,6 +64,7 @@ class Options:
     backend: Any = None
     progress: Progress = "auto"
     name: str | None = None
+    notify: Callable[[Any], object] | str | None = None
     dtype_backend: Literal["pyarrow"] | None = None
     preflight: bool = True
     pilot: bool | Literal["auto", "now"] = "auto"
@@ -89,7 +90,7 @@ class Options:
                 _text(getattr(self, option), option, example=f'{option}="topic"')
         _one_of(self.on_null, "on_null", get_args(OnNull))
         _one_of(self.on_error, "on_error", get_args(OnError))
-        _one_of(self.progress, "progress", get_args(Progress))
+        self._check_telling()
         _one_of(self.dtype_backend, "dtype_backend", (None, "pyarrow"))
         self._check_spending()
         for option in ("preflight", "unpack", "correct", "dedupe", "reuse", "overwrite", "same_for_all"):
@@ -105,6 +106,11 @@ class Options:
                 )
         _check_system(self.system)
         self._check_params()
+
+    def _check_telling(self) -> None:
+        _one_of(self.progress, "progress", get_args(Progress))
+        if self.notify is not None and not callable(self.notify):
+            _text(self.notify, "notify", example='notify="say done", or a function that is called with the run')
 
     def _check_spending(self) -> None:
         _one_of(self.budget_mode, "budget_mode", get_args(BudgetMode))

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dfbatch import pictures
+
 if TYPE_CHECKING:
     from dfbatch.models import Model, Price
 
 MILLION = 1e6
+FROM_BYTES = "from bytes"  # where a forecast is from that knows nothing of the answers but their limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +134,13 @@ class Saved:
         return self.batch + self.dedupe + self.reuse + self.cache
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Cost:
     """What a run's answers cost so far: USD, None where the price is not known; `as_if` where nothing is spent.
 
     `reserved` is the most that what is under way may cost, `forecast` the range in which the whole run will end (a
-    `forecasts.Range`), by its answers so far, or by its bytes. `saved` says what was not paid, and why.
+    `forecasts.Range`), by its answers so far, or by its bytes. `outlook` is what it was expected to cost before most of
+    it was sent: after its pilot, where it has one. `saved` says what was not paid, and why.
     """
 
     spent: float | None
@@ -145,10 +149,78 @@ class Cost:
     saved: Saved | None = None
     reserved: float | None = 0.0
     forecast: Any = None
+    outlook: Any = None
+
+    @property
+    def error(self) -> float | None:
+        """How far off the outlook was, as a share of what the run cost in the end.
+
+        None before it has ended, and where there was none but a range from bytes, which holds no guess.
+        """
+        over = self.forecast is not None and self.forecast.low == self.forecast.high
+        if not over or not self.outlook or not self.spent or self.outlook.how == FROM_BYTES:
+            return None
+        return float(self.outlook.likely / self.spent - 1)
+
+    @property
+    def hits(self) -> float | None:
+        """The share of marked prompt tokens that were read from the cache, not written; None where none was marked."""
+        marked = self.tokens.cache_read + self.tokens.cache_write_5m + self.tokens.cache_write_1h
+        return self.tokens.cache_read / marked if marked else None
 
     def __str__(self) -> str:
         """`$0.41`, `$0.41 as-if` or `unknown`."""
         return dollars(self.spent, as_if=self.as_if)
+
+    def __repr__(self) -> str:
+        """A table for people."""
+        facts = self._facts()
+        width = max(len(label) for label, _ in facts)
+        return "\n".join(f"{label:<{width}}  {value}" for label, value in facts)
+
+    def _repr_html_(self) -> str:
+        facts = [(label, value, "") for label, value in self._facts()]
+        if self.outlook is not None and self.spent is not None:
+            ends, alt = self.outlook, f"{self._told(self.outlook)}; spent {self}"
+            facts.append(("", "", pictures.span(ends.low, ends.likely, ends.high, self.spent, alt)))
+        return pictures.table(("", "", ""), facts, pictures=2)
+
+    def _facts(self) -> list[tuple[str, str]]:
+        used = self.tokens
+        facts = [("spent", str(self)), ("tokens", f"{used.input:,} in, {used.output:,} out")]
+        if self.hits is not None:
+            wrote = used.cache_write_5m + used.cache_write_1h
+            facts.append(("prompt cache", f"{used.cache_read:,} read, {wrote:,} written: {self.hits:.0%} hits"))
+        if self.reserved:
+            facts.append(("reserved", f"{dollars(self.reserved)} at most, for what is under way"))
+        if self.forecast is not None and self.forecast.low < self.forecast.high:
+            facts.append(("forecast", f"{self._told(self.forecast)}, {self.forecast.how}"))
+        if self.outlook is not None:
+            off = "" if self.error is None else f"; off by {off_by(self.error)}"
+            facts.append(("foretold", f"{self._told(self.outlook)}, {self.outlook.how}{off}"))
+        return [*facts, *self._saved()]
+
+    def _told(self, usd: Any) -> str:
+        if usd.how == FROM_BYTES:
+            return f"{dollars(usd.low)} to {dollars(usd.high, as_if=self.as_if)}"
+        return f"{dollars(usd.likely, as_if=self.as_if)} ({dollars(usd.low)} to {dollars(usd.high)})"
+
+    def _saved(self) -> list[tuple[str, str]]:
+        if self.saved is None:
+            return []
+        by = {"batch": self.saved.batch, "dedupe": self.saved.dedupe, "reuse": self.saved.reuse}
+        by["cache"] = self.saved.cache
+        return [(f"saved by {how}", dollars(usd, as_if=self.as_if)) for how, usd in by.items() if usd]
+
+
+def off_by(error: float) -> str:
+    """How far off a forecast was, as a share of the truth.
+
+    >>> off_by(0.123), off_by(-0.0001)
+    ('+12.3 %', '0.0 %')
+    """
+    text = f"{100 * error:+.1f} %"
+    return text[1:] if text[1:] == "0.0 %" else text
 
 
 def dollars(amount: float | None, *, as_if: bool = False) -> str:

@@ -134,6 +134,24 @@ def marked(whole: Shared, lifetime: str) -> Shared:
     return Shared(_encode(params)[:-1] + _BEFORE_TURNS + turns, whole.tail, whole.digest)
 
 
+def part_mark(lifetime: str) -> bytes:
+    """A mark for the prompt cache as it is set into a part, before the end of a block.
+
+    Its space tells it from those of users: their content is encoded without any.
+    """
+    return b', "cache_control":{"type":"ephemeral","ttl":"%b"}' % lifetime.encode()
+
+
+PART_MARKS = tuple(map(part_mark, ("5m", "1h")))
+
+
+def unmarked(row_part: bytes) -> bytes:
+    """A part as the user asked it."""
+    for mark in PART_MARKS:
+        row_part = row_part.replace(mark, b"", 1)
+    return row_part
+
+
 def _marked(content: Any, mark: dict[str, str]) -> list[Any]:
     blocks = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
     return [*blocks[:-1], {**blocks[-1], "cache_control": mark}]

@@ -33,6 +33,7 @@ from dfbatch.errors import (
     ModelMissing,
     NoBackend,
     NotAFrame,
+    NotFound,
     NotTheApi,
     NullCell,
     OptionError,
@@ -367,6 +368,18 @@ def test_parameters_that_are_not_json(params: dict[Any, Any], refused: Callable[
 
 
 def test_a_model_that_the_backend_does_not_know(emulator: Emulator) -> None:
+    with pytest.raises(NotFound) as caught:
+        label(None, model="claude-nope")
+
+    what, *_, hint = str(caught.value).splitlines()
+    assert what == "the API said 404 not_found_error: model: claude-nope"
+    assert hint == "Hint: check model= and the address"
+    assert set(emulator.usage()["calls"]) == {"GET /v1/messages/batches", "GET /v1/models/{id}"}
+    assert emulator.usage()["requests"] == 0
+
+
+def test_a_model_that_the_backend_does_not_know_and_does_not_tell_of(emulator: Emulator) -> None:
+    emulator.house.faults.arm(["500@model"])
     with pytest.warns(RowsFailedWarning) as warned:
         out = label(None, model="claude-nope")
     run = dfbatch.last_run()

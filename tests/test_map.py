@@ -24,7 +24,9 @@ PACKAGE = Path(__file__).parents[1] / "dfbatch"
 
 VALUES = [
     *("version", "errors", "kinds", "models", "options", "prompts", "schemas", "requests"),
-    *("chunks", "results", "columns", "pricing", "caching", "bounds", "distinct", "forecasts"),
+    "contradictions",
+    *("chunks", "results", "columns", "pictures", "pricing", "caching", "bounds", "distinct", "forecasts"),
+    *("hits", "jobs"),
 ]
 INSIDE = {  # the order of files in values that are packages
     "prompts": ["naming", "templates", "contents", "callables", "__init__"],
@@ -49,7 +51,18 @@ TYPE_ONLY = {("errors", "dfbatch.run", "Run")}
 # What a value may import from outside: nothing that reaches network, disk, clock, processes or chance. An allow-list,
 # so that a newcomer is looked at. PurePath is a text with manners; what else could slip through is in REACHING.
 PURE = {
-    *("__future__", "collections", "contextlib", "copy", "dataclasses", "datetime", "decimal", "difflib", "enum"),
+    *(
+        "__future__",
+        "base64",
+        "collections",
+        "contextlib",
+        "copy",
+        "dataclasses",
+        "datetime",
+        "decimal",
+        "difflib",
+        "enum",
+    ),
     *(
         "functools",
         "hashlib",

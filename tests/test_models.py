@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dfbatch.errors import OptionError
-from dfbatch.models import LISTED, Models
+from dfbatch.models import KINDS, LISTED, Models, relied_on, unlisted
 
 BATCH_TABLE = {  # USD per million tokens in a batch, in / out: Anthropic's table of May 2026
     "claude-opus-4-7": (2.50, 12.50),
@@ -113,5 +113,68 @@ def test_what_a_server_tells_of_a_model_counts_and_what_it_leaves_out_stays() ->
     told = known.told(info)
 
     assert (told.most, told.context, told.batches, told.structured) == (32_000, 200_000, False, True)
-    assert told.thinking == frozenset({"adaptive"})
+    assert told.thinking == frozenset({"adaptive", "disabled"})
     assert known.told({}) == known
+
+
+NO, YES = {"supported": False}, {"supported": True}
+
+
+def thinks(**more: Any) -> dict[str, Any]:
+    return {"capabilities": {"thinking": more}}
+
+
+@pytest.mark.parametrize(
+    ("info", "expected"),
+    [
+        (thinks(types={"adaptive": YES, "enabled": NO}), {"adaptive", "disabled", "between_tools"}),
+        (thinks(types={"adaptive": True, "enabled": False}), {"adaptive", "disabled", "between_tools"}),
+        (thinks(types={"of_tomorrow": YES}), {*KINDS, "of_tomorrow"}),
+        (thinks(supported=False), {"disabled"}),
+        (thinks(supported=False, types=dict.fromkeys(KINDS, NO)), {"disabled"}),
+        (thinks(supported=True), None),
+        (thinks(types={"adaptive": {}, "enabled": None, "disabled": "no"}), None),
+        (thinks(types=["adaptive"]), None),
+    ],
+)
+def test_only_what_is_refused_in_so_many_words_is_refused(info: dict[str, Any], expected: set[str] | None) -> None:
+    assert unlisted("m").told(info).thinking == expected
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        {"max_tokens": 0, "max_input_tokens": -1},
+        {"max_tokens": "many", "max_input_tokens": True},
+        {"max_tokens": None, "max_input_tokens": 1.5},
+        {"capabilities": None},
+        {"capabilities": ["batch"]},
+        {"capabilities": {"batch": {}, "structured_outputs": None, "thinking": None}},
+        {
+            "capabilities": {
+                "batch": {"supported": "no"},
+                "structured_outputs": 0,
+                "thinking": {"types": {"enabled": 0}},
+            }
+        },
+    ],
+)
+def test_what_cannot_be_meant_is_not_heard(info: dict[str, Any]) -> None:
+    assert unlisted("m").told(info) == unlisted("m")
+    assert relied_on(info) == {"capabilities": {}}
+
+
+@pytest.mark.parametrize("model", [unlisted("m"), *LISTED], ids=lambda model: model.id)
+@pytest.mark.parametrize(
+    "info",
+    [
+        {"max_tokens": 5, "max_input_tokens": 6, "id": "m", "seen": "sk-ant"},
+        {"capabilities": {"batch": NO, "structured_outputs": YES, "pdf_input": NO}},
+        thinks(supported=False),
+        thinks(supported=True, types=dict.fromkeys(KINDS, NO) | {"adaptive": YES | {"seen": "sk-ant"}}),
+        {},
+    ],
+)
+def test_what_is_kept_tells_as_much_as_all_that_was_told(model: Any, info: dict[str, Any]) -> None:
+    assert model.told(relied_on(info)) == model.told(info)
+    assert "sk-ant" not in str(relied_on(info))

@@ -10,14 +10,27 @@ from typing import Any
 
 import pytest
 
-NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "01_first_labels.ipynb"
+FOLDER = Path(__file__).parent.parent / "notebooks"
+FIRST, PROJECT = FOLDER / "01_first_labels.ipynb", FOLDER / "02_label_a_table.ipynb"
 TOPICS = {"business", "entertainment", "politics", "sports", "tech"}
 
 
 @pytest.fixture(scope="module")
 def saved() -> Any:
     """The notebook as it is committed."""
-    return json.loads(NOTEBOOK.read_text("utf-8"))
+    return json.loads(FIRST.read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def project() -> Any:
+    """The second one as it is committed."""
+    return json.loads(PROJECT.read_text("utf-8"))
+
+
+@pytest.fixture(params=[FIRST, PROJECT], ids=lambda path: path.stem)
+def any_saved(request: pytest.FixtureRequest) -> Any:
+    """Each of them."""
+    return json.loads(request.param.read_text("utf-8"))
 
 
 @pytest.fixture
@@ -32,16 +45,16 @@ def kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setenv(name, str(folder))
     for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR"):
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    monkeypatch.setenv("PYTHONPATH", str(NOTEBOOK.parent.parent))
+    monkeypatch.setenv("PYTHONPATH", str(FOLDER.parent))
     return "dfbatch-test"
 
 
-def executed(kernel: str) -> Any:
-    """The notebook after a headless run of all cells, as it would be saved."""
+def executed(kernel: str, path: Path) -> Any:
+    """A notebook after a headless run of all cells, as it would be saved."""
     import nbformat
     from nbclient import NotebookClient
 
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -108,23 +121,25 @@ def rights(notebook: Any) -> dict[str, tuple[int, int]]:
     return {name: (int(right), int(of)) for name, right, of in rows}
 
 
-def test_the_saved_notebook_is_executed_in_order_and_without_errors(saved: Any) -> None:
-    cells = list(code(saved).values())
+def test_a_saved_notebook_is_executed_in_order_and_without_errors(any_saved: Any) -> None:
+    cells = list(code(any_saved).values())
 
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     assert all(cell["outputs"] for cell in cells)
-    assert {output["output_type"] for cell in cells for output in cell["outputs"]} <= {"display_data", "execute_result"}
+    kinds = {output["output_type"] for cell in cells for output in cell["outputs"]}
+    assert kinds <= {"display_data", "execute_result", "stream"}
+    assert {output.get("name", "stdout") for cell in cells for output in cell["outputs"]} == {"stdout"}
 
 
-def test_the_saved_notebook_keeps_nothing_of_the_machine_no_widgets_and_no_article(saved: Any) -> None:
-    text = json.dumps(saved, ensure_ascii=False)
+def test_a_saved_notebook_keeps_nothing_of_the_machine_no_widgets_and_no_article(any_saved: Any) -> None:
+    text = json.dumps(any_saved, ensure_ascii=False)
 
-    assert "widgets" not in saved["metadata"]
+    assert "widgets" not in any_saved["metadata"]
     assert "widget-view" not in text
     assert not re.search(r"/(home|root|tmp|work|Users|usr|var)/|[A-Z]:\\\\|127\.0\.0\.1|localhost", text)
     assert "<script" not in text
-    assert saved["metadata"]["kernelspec"]["name"] == "python3"
-    assert {key for cell in saved["cells"] for key in cell["metadata"]} == set()
+    assert any_saved["metadata"]["kernelspec"]["name"] == "python3"
+    assert {key for cell in any_saved["cells"] for key in cell["metadata"]} == set()
     assert len(text) < 60_000
 
 
@@ -141,10 +156,61 @@ def test_the_saved_notebook_sets_few_shot_beside_zero_shot(saved: Any) -> None:
 
 @pytest.mark.model
 def test_the_notebook_runs_headless_on_the_local_model_and_comes_out_as_it_is_saved(kernels: str, saved: Any) -> None:
-    notebook = executed(kernels)
+    notebook = executed(kernels, FIRST)
 
     check_story(notebook)
     assert "metadata" in notebook
     assert "widgets" not in notebook["metadata"]
     assert shape(notebook) == shape(saved)
     assert rights(notebook).keys() == rights(saved).keys()
+
+
+def check_project(notebook: Any) -> None:
+    """What the second notebook promises, whoever answers."""
+    cells = code(notebook)
+    plan = shown(cells["plan"])
+    summary = shown(cells["reopen"])
+    cost = shown(cells["cost"], "text/plain")
+
+    assert "48 ask something" in plan
+    assert "in nine of ten cases" in plan
+    assert "4 of 48 answered already, history of 4 answers" in shown(cells["planned"], "text/plain")
+    assert re.search(r"<strong>dfbatch run [0-9a-f]{8} “topics of the news”</strong>: done after", summary)
+    assert "share (95 % interval)" in summary
+    assert summary.count("<img alt=") == 6  # one for the outcomes, one a label
+    assert not re.search(r"<script|<style|<link|javascript:|https?:", summary.replace("http://www.w3.org/2000/svg", ""))
+    assert shown(cells["cut"], "text/plain") == "{'truncated': 6}"
+    assert shown(cells["failures"], "text/plain").count("cut short: max_tokens") == 6
+    assert "'succeeded': " in shown(cells["retry"], "text/plain")
+    assert re.search(r"foretold .* by 40 answers of this run; off by [+-]?\d", cost)
+    assert "saved by batch" in cost
+    assert shown(cells["runs"], "text/html").count("<tr>") >= 4
+    assert re.search(r"\d+ of 48 right: \d+%, with 95 % confidence between", shown(cells["accuracy"], "text/plain"))
+
+
+def test_the_saved_project_tells_its_story_and_is_mostly_right(project: Any) -> None:
+    check_project(project)
+    right = re.search(r"(\d+) of 48 right", shown(code(project)["accuracy"], "text/plain"))
+
+    assert right
+    assert int(right[1]) > 36
+    assert "answered by SmolLM2, not Claude" in shown(code(project)["reopen"])
+
+
+def test_the_project_runs_headless_on_answers_made_up_and_has_the_same_shape(
+    kernels: str, project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DFBATCH_ENGINE", "sample")
+    notebook = executed(kernels, PROJECT)
+
+    check_project(notebook)
+    assert shape(notebook) == shape(project)
+
+
+@pytest.mark.model
+@pytest.mark.full
+def test_the_project_runs_headless_on_the_local_model_and_comes_out_as_it_is_saved(kernels: str, project: Any) -> None:
+    notebook = executed(kernels, PROJECT)
+
+    check_project(notebook)
+    assert shape(notebook) == shape(project)

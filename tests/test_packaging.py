@@ -95,7 +95,7 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     assert (facts["Name"], facts["Version"]) == ("dfbatch", dfbatch.__version__)
     assert (facts["License-Expression"], len(licenses)) == ("MIT", 1)
     assert facts["Requires-Python"] == ">=3.11"
-    assert sorted(facts.get_all("Provides-Extra", [])) == ["demo", "local", "pandas", "polars", "test"]
+    assert sorted(facts.get_all("Provides-Extra", [])) == ["browser", "demo", "local", "pandas", "polars", "test"]
     assert not [text for text in required if re.match(r"pandas|polars|starlette|uvicorn|xllamacpp|anthropic", text)]
     assert "dfbatch" in facts.get_payload()
 

@@ -1,6 +1,7 @@
 """How waiting looks. `Snapshot` is what there is to see, `Display` what shows it.
 
 The panel is in `panel.py`, the terminal bar in `bar.py`, log lines in `log.py`; which one fits is said by `choose`.
+What a person can do from it is `Controls`.
 What is true about a run is not decided here: `run.py` hands in snapshots.
 """
 
@@ -24,6 +25,36 @@ class BatchMark:
 
 
 @dataclass(frozen=True, slots=True)
+class Peek:
+    """The first answers as a small table of texts."""
+
+    names: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How often a label was given: in so many rows, that share of the answered ones, from `low` to `high`."""
+
+    column: str
+    label: str
+    rows: int
+    share: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why rows have no answer: their outcome, the error, how many, and the first of them."""
+
+    outcome: str
+    error: str
+    count: int
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All there is to see of a run at one moment. Counts are rows; `counts` by outcome plus `pending`, sum = `rows`."""
 
@@ -40,9 +71,17 @@ class Snapshot:
     elapsed: float = 0.0
     spent: str = ""  # what the answered part cost, in words ("$0.41", "$0.41 as-if", "unknown")
     message: str = ""  # one line that matters now: in doubt, paused, network down ...
-    saved: str = ""  # what the reused answers would have cost again, in words
+    reserved: str = ""  # the most that what is under way may cost, in words
+    forecast: str = ""  # the range in which the whole run will end
+    foretold: str = ""  # at the end: the range that was expected before, and how far off it was
+    saved: tuple[tuple[str, str], ...] = ()  # what was not paid: by what ("batches", "reuse"), and how much, in words
     why: str = ""  # one line, said first: why an earlier run on these rows is not reused
     tied: bool = False  # what answers is on this machine and ends with this process
+    retries: int = 0  # requests that are asked again, and not answered yet
+    ends: str = ""  # when it is expected to end, and by what that is known; "" where nothing is known
+    peek: Peek = field(default_factory=Peek)
+    causes: tuple[Cause, ...] = ()  # at the end: why rows have no answer
+    shares: tuple[Share, ...] = ()  # at the end: how often each label was given
 
     @property
     def unsent(self) -> int:
@@ -95,3 +134,27 @@ class Display(Protocol):
 
     def close(self, snapshot: Snapshot) -> None:
         """Leave what should stay when the waiting is over."""
+
+
+class Controls(Protocol):
+    """What a person can do to a run from its display; each may be called on any thread, more than once, too late."""
+
+    @property
+    def blocks(self) -> bool:
+        """Whether a cell waits for the run, so that there is something to detach from."""
+
+    @property
+    def held(self) -> bool:
+        """Whether nothing further is sent, by somebody's wish."""
+
+    def cancel(self) -> None:
+        """Ask the server to stop."""
+
+    def detach(self) -> None:
+        """Let the cell end; the run goes on, and goes on sending."""
+
+    def hold(self) -> None:
+        """Send no further chunk."""
+
+    def send(self) -> None:
+        """Send further chunks after all."""

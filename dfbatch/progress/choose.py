@@ -15,13 +15,13 @@ from dfbatch.progress.log import Log, say
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dfbatch.progress import Display, Snapshot
+    from dfbatch.progress import Controls, Display, Snapshot
 
 Progress = Literal["auto", "panel", "bar", "log", False]
 
 
-def display(progress: Progress = "auto") -> Display:
-    """The display that was asked for, or with "auto" the one that fits.
+def display(progress: Progress = "auto", *, controls: Controls | None = None) -> Display:
+    """The display that was asked for, or with "auto" the one that fits; the panel has buttons for `controls`.
 
     >>> display(False)
     Silence()
@@ -30,7 +30,7 @@ def display(progress: Progress = "auto") -> Display:
     if kind is False:
         return Silence()
     if kind == "panel":
-        return Plainer(_panel, *([_bar] if _terminal() else []), Log)
+        return Plainer(lambda: _panel(controls), *([_bar] if _terminal() else []), Log)
     return Plainer(_bar, Log) if kind == "bar" else Plainer(Log)
 
 
@@ -89,6 +89,11 @@ def watched() -> bool:
     return bool(request.get("allow_stdin", True))
 
 
+def lively() -> bool:
+    """Whether something that moves can be shown beside what runs: in a notebook that somebody looks at."""
+    return in_kernel() and watched()
+
+
 def _fitting() -> Progress:
     if in_kernel():
         return "panel"
@@ -103,12 +108,12 @@ def _shell() -> Any:
     return getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
 
 
-def _panel() -> Display:
+def _panel(controls: Controls | None) -> Display:
     if not in_kernel():
         raise RuntimeError("no notebook kernel runs this code")
     from dfbatch.progress.panel import Panel
 
-    return Panel(alive=watched())
+    return Panel(alive=watched(), controls=controls)
 
 
 def _bar() -> Display:

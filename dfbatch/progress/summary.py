@@ -8,11 +8,13 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
+from dfbatch import pictures
 from dfbatch.progress import words
 
 if TYPE_CHECKING:
-    from dfbatch.progress import Snapshot
+    from dfbatch.progress import Cause, Share, Snapshot
 
+COLUMNS_SHOWN, LABELS_SHOWN = 3, 12
 IDS_SHOWN = 12
 """A run may have a thousand batches; the ledger has all their ids."""
 
@@ -60,7 +62,8 @@ def text(snapshot: Snapshot) -> str:
         for name, count in parts
     ]
     facts = [f"  {label + ':':<8} {value}" for label, value in _facts(snapshot)]
-    return "\n".join([head, *table, *facts])
+    causes = [f"  {_count(cause)}: {_why(cause)} (rows {_rows(cause)})" for cause in snapshot.causes]
+    return "\n".join([head, *table, *facts, *causes])
 
 
 def html(snapshot: Snapshot) -> str:
@@ -73,12 +76,60 @@ def html(snapshot: Snapshot) -> str:
     rows = "".join(_row(name, count, snapshot.rows) for name, count in words.outcomes(snapshot))
     facts = "".join(f"<tr>{_head(label)}{_cell(_value(label, value))}</tr>" for label, value in _facts(snapshot))
     return (
-        f'<div style="max-width:46em;line-height:1.5"><p style="margin:0 0 .4em"><strong>dfbatch '
+        f'<div class="{pictures.PLAIN}" style="max-width:46em;line-height:1.5">'
+        '<p style="margin:0 0 .4em"><strong>dfbatch '
         f"{escape(words.heading(snapshot))}</strong>: {escape(_state(snapshot))}</p>"
         f'<table style="{_TABLE}"><thead><tr>{_head("outcome")}{_head("rows", right=True)}'
         f"{_head('share', right=True)}{_head('')}</tr></thead><tbody>{rows}</tbody></table>"
+        f"{_labels(snapshot)}{_failures(snapshot)}"
         f'<table style="{_TABLE};margin-top:.6em"><tbody>{facts}</tbody></table></div>'
     )
+
+
+def _labels(snapshot: Snapshot) -> str:
+    """The share of each label, with the interval in which it lies."""
+    columns = list(dict.fromkeys(share.column for share in snapshot.shares))[:COLUMNS_SHOWN]
+    return "".join(_labels_of([share for share in snapshot.shares if share.column == column]) for column in columns)
+
+
+def _labels_of(found: list[Share]) -> str:
+    often = sorted(found, key=lambda share: -share.rows)
+    lines = []
+    for share in often[:LABELS_SHOWN]:
+        told = f"{share.share:.0%} ({share.low:.0%} to {share.high:.0%})"
+        drawn = pictures.whisker(share.share, share.low, share.high, f"{share.label}: {told}")
+        lines.append((share.label, f"{share.rows:,}", told, drawn))
+    rest = len(often) - LABELS_SHOWN
+    lines += [(f"{rest:,} more", f"{sum(share.rows for share in often[LABELS_SHOWN:]):,}", "", "")] if rest > 0 else []
+    head = (found[0].column, "rows", "share (95 % interval)", "")
+    return f'<div style="margin-top:.6em">{pictures.table(head, lines, pictures=3)}</div>'
+
+
+def _failures(snapshot: Snapshot) -> str:
+    """Why rows have no answer, and which."""
+    if not snapshot.causes:
+        return ""
+    lines = [(cause.outcome, f"{cause.count:,}", cause.error, _rows(cause)) for cause in snapshot.causes]
+    table = pictures.table(("no answer", "rows", "why", "which"), lines)
+    return f'<div style="margin-top:.6em">{table}</div>'
+
+
+def _count(cause: Cause) -> str:
+    return f"{cause.count:,} {cause.outcome}"
+
+
+def _why(cause: Cause) -> str:
+    return cause.error or "no reason was told"
+
+
+def _rows(cause: Cause) -> str:
+    """The first rows of a cause.
+
+    >>> from dfbatch.progress import Cause
+    >>> _rows(Cause("refused", "", 3, (1, 2)))
+    '1, 2, …'
+    """
+    return ", ".join(f"{row:,}" for row in cause.rows) + (", …" if cause.count > len(cause.rows) else "")
 
 
 _TABLE = "border-collapse:collapse;border:0;margin:0;font-size:inherit;font-variant-numeric:tabular-nums"
@@ -99,6 +150,7 @@ def _facts(snapshot: Snapshot) -> list[tuple[str, str]]:
         ("rows", f"{snapshot.rows:,} ({words.many(snapshot.requests, 'request')}{reused})"),
         ("model", words.answerer(snapshot)),
         ("spent", ", ".join(filter(None, [words.plain(snapshot.spent), words.saving(snapshot)]))),
+        ("forecast", words.plain(snapshot.foretold)),
         ("batches", _batches(snapshot)),
         ("note", words.note(snapshot)),
         ("state", "" if snapshot.status in words.ENDED else snapshot.safety),
@@ -115,12 +167,8 @@ def _batches(snapshot: Snapshot) -> str:
 
 def _row(name: str, count: int, rows: int) -> str:
     colour = words.COLOURS.get(name, "#7a7f87")
-    width = 100 * count / rows if rows else 0
-    edge = "border:1px dashed #7a7f87" if name == "pending" else f"background:{colour}"
-    bar = (
-        f'<div style="width:12em;height:.7em"><div style="{edge};box-sizing:border-box;border-radius:2px;'
-        f'width:{width:.2f}%;min-width:2px;height:100%"></div></div>'
-    )
+    share = count / rows if rows else 0.0
+    bar = pictures.stack([(share, "" if name == "pending" else colour)], f"{name}: {words.share(count, rows)}")
     label = f"{words.SIGNS.get(name, '•')} {escape(name)}"
     return (
         f"<tr>{_cell(label)}{_cell(f'{count:,}', right=True)}"
@@ -133,7 +181,8 @@ def _value(label: str, value: str) -> str:
 
 
 def _head(label: str, *, right: bool = False) -> str:
-    return f'<th style="{_PAD};text-align:{"right" if right else "left"};vertical-align:top">{escape(label)}</th>'
+    tag = "th" if label else "td"  # a head that says nothing would only stop a screen reader
+    return f'<{tag} style="{_PAD};text-align:{"right" if right else "left"};vertical-align:top">{escape(label)}</{tag}>'
 
 
 def _cell(markup: str, *, right: bool = False) -> str:

@@ -138,13 +138,14 @@ def doing(snapshot: Snapshot) -> str:
 
 
 def saving(snapshot: Snapshot) -> str:
-    """What reuse saved, where it saved something.
+    """What was not paid, and why.
 
     >>> from dfbatch.progress import Snapshot
-    >>> saving(Snapshot("7f3a", "", "done", "m", "", 3, 3, 3, saved="$0.41"))
-    '$0.41 saved by reuse'
+    >>> saving(Snapshot("7f3a", "", "done", "m", "", 3, 3, 3, saved=(("batches", "$0.40"), ("reuse", "$0.41"))))
+    '$0.40 saved by batches, $0.41 by reuse'
     """
-    return f"{plain(snapshot.saved)} saved by reuse" if snapshot.saved else ""
+    told = ", ".join(f"{plain(amount)} by {plain(how)}" for how, amount in snapshot.saved)
+    return told.replace(" by ", " saved by ", 1)
 
 
 def note(snapshot: Snapshot) -> str:

@@ -84,6 +84,11 @@ class Prompt:
         return self.maker.fields
 
     @property
+    def may_have_blocks(self) -> bool:
+        """Whether a content may be more than one text."""
+        return self.kind != "template"
+
+    @property
     def reads(self) -> tuple[str, ...]:
         """The columns that make up a row's content, in frame order; of a function: what it has read so far."""
         return self.names.ordered(self.maker.reads)

@@ -9,9 +9,11 @@ layout    columns and their names         report    a run in words;  votes: seve
 join      rows known again                again     asked again by hand;  portable: a run as one file
 using     whose connections stay open    listing   the table of runs;  prune: room on the disk
 why       why nothing is reused          adopt     batches of a lost ledger;  relics: what is left of them
-preview   some rows now                   planning  what a run would ask and cost
+preview   some rows now                   planning  what a run would ask and cost;  sizing: how large it would be
+history   what earlier answers tell
 leading   what of a run goes ahead        gate      what may be sent now;  budgets: what it may spend
 preflight the first request alone         now       what is asked at once
+limits    what the server tells of models
 prices    whose prices count             costs     what a run cost;  accounts: what all of them cost
 """
 

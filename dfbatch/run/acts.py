@@ -14,7 +14,8 @@ from dfbatch.run.again import ask, changed_terms, chosen, give_up
 from dfbatch.run.budgets import budget_of, keep, no_price
 from dfbatch.run.costs import PAY_TWICE
 from dfbatch.run.gate import FAILED
-from dfbatch.run.now import MOST
+from dfbatch.run.limits import look_at_change
+from dfbatch.run.now import DIRECT, MOST
 from dfbatch.run.spools import remove
 from dfbatch.run.using import in_use
 
@@ -44,9 +45,11 @@ def ask_by_hand(work: Work, which: str | Sequence[str] | None, via: str, *, max_
             "nothing was sent",
             hint='via="batch" asks them at half the price',
         )
+    terms = changed_terms(work.record, ROUTES[via], max_tokens=max_tokens, model=model)
+    if len(wanted) and (terms.head or terms.kind in DIRECT):
+        look_at_change(work, terms)
     _give_up(work)
     work.ledger.want_cancel(work.record.id, wanted=False)
-    terms = changed_terms(work.record, ROUTES[via], max_tokens=max_tokens, model=model)
     work.sheet.asked_again(ask(work.ledger, work.record, work.sheet, wanted, terms=terms, reuse=False))
 
 

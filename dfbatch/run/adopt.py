@@ -16,11 +16,11 @@ import numpy as np
 from dfbatch.distinct import locate
 from dfbatch.errors import InputError, OptionError, RowsFailedWarning, explain, outside
 from dfbatch.ledger.files import read_array, sync_folder, write_array, write_lines
-from dfbatch.ledger.records import BatchRecord, ChunkRecord
+from dfbatch.ledger.records import ChunkRecord
 from dfbatch.ledger.states import CLAIMING, COLLECTED, FORGONE, LOST, SUBMITTING
 from dfbatch.requests import body_length, custom_ids
 from dfbatch.run.claims import Claimed, Cover, reusable
-from dfbatch.run.relics import download, ended_ones, ids_of, is_made_up, map_of, nonce_of, ours, positions
+from dfbatch.run.relics import download, ended_ones, ids_of, is_made_up, map_of, nonce_of, ours, positions, record_of
 from dfbatch.run.spools import remove, shared_of, spool
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from dfbatch.backends import Backend, Batch
     from dfbatch.ledger import Ledger
-    from dfbatch.ledger.records import RunRecord
-    from dfbatch.run.spools import LinesOf, Terms
+    from dfbatch.ledger.records import BatchRecord, RunRecord
+    from dfbatch.run.spools import Terms, Wanted
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -63,9 +63,7 @@ class Adoption:
         self,
         ledger: Ledger,
         record: RunRecord,
-        requests: Array,
-        lengths: Array,
-        lines_of: LinesOf,
+        wanted: Wanted,
         *,
         terms: Terms,
         reuse: bool,  # noqa: ARG002 - of `Claiming`: nothing is asked here
@@ -73,7 +71,7 @@ class Adoption:
     ) -> Claimed:
         """Write the run with a chunk for each batch, its results on disk; what no batch answers is let go."""
         before()
-        made = _Made(ledger, record, requests, lengths, lines_of, terms)
+        made = _Made(ledger, record, wanted, terms)
         try:
             self._fill(made)
             made.check(self._words)
@@ -86,10 +84,10 @@ class Adoption:
             remove(ledger, [chunk.id for chunk in made.all_chunks])
             raise
         for chunk, batch in made.taken:
-            ledger.happen(chunk.id, "accepted", batch=_record(chunk.id, batch, self.backend))
+            ledger.happen(chunk.id, "accepted", batch=self._record(chunk, batch))
             ledger.happen(chunk.id, "ended")
         made.tell(self._words)
-        return Claimed([], Cover(np.ones(len(requests), bool), {}, under_way=False))
+        return Claimed([], Cover(np.ones(len(wanted.requests), bool), {}, under_way=False))
 
     def _fill(self, made: _Made) -> None:
         """Ask for the batches, download those that are new here, and find whose they are."""
@@ -107,10 +105,13 @@ class Adoption:
             ids = ids_of(path, batch.id)
             if chunk := by_nonce.get(nonce_of(ids)):  # one that was in doubt
                 path.unlink()
-                made.ledger.happen(chunk.id, "proved", batch=_record(chunk.id, batch, self.backend))
+                made.ledger.happen(chunk.id, "proved", batch=self._record(chunk, batch))
                 made.borrow(made.ledger.chunk(chunk.id), batch.id)
             else:
                 made.take(batch, ids, path)
+
+    def _record(self, chunk: ChunkRecord, batch: Batch) -> BatchRecord:
+        return record_of(chunk.id, batch, self.backend, accepted=batch.created or 0.0)
 
     @property
     def _words(self) -> str:
@@ -121,22 +122,14 @@ class Adoption:
 class _Made:
     """A run whose chunks are put together from batches; only files are written here."""
 
-    def __init__(  # noqa: PLR0917 - what a `Claiming` is given
-        self,
-        ledger: Ledger,
-        record: RunRecord,
-        requests: Array,
-        lengths: Array,
-        lines_of: LinesOf,
-        terms: Terms,
-    ) -> None:
+    def __init__(self, ledger: Ledger, record: RunRecord, wanted: Wanted, terms: Terms) -> None:
         self.ledger, self.record = ledger, record
-        self._requests, self._lengths, self._lines_of, self._terms = requests, lengths, lines_of, terms
+        self._wanted, self._requests, self._terms = wanted, wanted.requests, terms
         self.taken: list[tuple[ChunkRecord, Batch]] = []
         self.borrowed: list[str] = []
         self._left: list[ChunkRecord] = []
-        self._held = np.zeros(len(requests), bool)  # requests that a batch was made for
-        self._settled = np.zeros(len(requests), bool)  # those that nobody needs to ask again
+        self._held = np.zeros(len(wanted.requests), bool)  # requests that a batch was made for
+        self._settled = np.zeros(len(wanted.requests), bool)  # those that nobody needs to ask again
         self._placed = 0  # requests at whose position a batch had one
         self._strange = 0  # requests of the batches that no row asks
 
@@ -148,13 +141,13 @@ class _Made:
     def take(self, batch: Batch, ids: Array, path: Path) -> None:
         """A chunk as it was when it was sent: the ids say which requests it had."""
         which, at = ours(self._requests, ids)
-        chunk = self._chunk(batch, ids, int(self._lengths[which].sum()))
+        chunk = self._chunk(batch, ids, int(self._wanted.lengths[which].sum()))
         self.taken.append((chunk, batch))
         sent = map_of(ids)
         sent["digest"][at] = self._requests["digest"][which]
         write_array(self.ledger.chunk_file(chunk.id, "map.npy"), sent)
         asked = np.isin(np.arange(len(ids)), at)
-        write_lines(self.ledger.chunk_file(chunk.id, "spool"), _spread(self._lines_of(which), asked))
+        write_lines(self.ledger.chunk_file(chunk.id, "spool"), _spread(self._wanted.lines_of(which), asked))
         path.replace(self.ledger.chunk_file(chunk.id, "jsonl"))
         sync_folder(self.ledger.chunk_file(chunk.id, "jsonl").parent)
         self._held[which] = self._settled[which] = True
@@ -220,14 +213,7 @@ class _Made:
     def let_go_of_the_rest(self) -> None:
         """Requests without a batch are missing, and never asked by themselves."""
         rest = np.flatnonzero(~self._settled)
-        made = spool(
-            self.ledger,
-            self.record,
-            self._requests[rest],
-            self._lengths[rest],
-            lambda which: self._lines_of(rest[which]),
-            terms=self._terms,
-        )
+        made = spool(self.ledger, self.record, self._wanted.only(rest), terms=self._terms)
         self._left = [
             dataclasses.replace(chunk, state=FORGONE, error=UNKNOWN, ordinal=len(self.taken) + chunk.ordinal)
             for chunk in made
@@ -258,22 +244,6 @@ def _known(ledger: Ledger) -> tuple[dict[str, ChunkRecord], dict[str, ChunkRecor
     batches = [(ledger.batch(chunk.id), chunk) for chunk in chunks]
     proved = {batch.id: chunk for batch, chunk in batches if batch and batch.proved}
     return proved, {chunk.nonce: chunk for chunk in chunks}
-
-
-def _record(chunk_id: str, batch: Batch, backend: Backend) -> BatchRecord:
-    return BatchRecord(
-        chunk=chunk_id,
-        id=batch.id,
-        base_url=getattr(backend, "base_url", ""),
-        organization=getattr(backend, "organization", ""),
-        workspace=getattr(backend, "workspace", ""),
-        request_id="",
-        status=batch.processing_status,
-        created_at=batch.created_at,
-        expires_at=batch.expires_at,
-        ended_at=batch.ended_at or "",
-        accepted=batch.created or 0.0,
-    )
 
 
 def _spread(blocks: Iterable[bytes], filled: Array) -> Iterator[bytes]:

@@ -11,10 +11,10 @@ from dfbatch.distinct import locate
 from dfbatch.errors import OptionError
 from dfbatch.ledger.files import read_array
 from dfbatch.ledger.states import CLAIMING, FORGONE, LOST, OVERSIZED, REJECTED
-from dfbatch.requests import Digester, changed
+from dfbatch.requests import Digester, changed, unmarked
 from dfbatch.results import CODE, OUTCOMES
 from dfbatch.run.claims import claim, reusable
-from dfbatch.run.spools import Terms, copied, parts_from, remove
+from dfbatch.run.spools import Terms, Wanted, copied, parts_from, remove
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -107,16 +107,11 @@ def ask(
         if terms.shared != record.shared:  # asked of another model: not the same request any more
             digester = Digester(terms.shared)
             sample = asked // (len(sheet.requests) // record.spec.samples)
-            requests["digest"] = [digester.one(held[at], int(nth)) for at, nth in zip(order, sample, strict=True)]
+            requests["digest"] = [
+                digester.one(unmarked(held[at]), int(nth)) for at, nth in zip(order, sample, strict=True)
+            ]
         parts = [reword(int(wanted[index]), held[index]) for index in order]
         lengths = np.array([len(part) for part in parts], np.int64)
-        claim(
-            ledger,
-            record,
-            requests,
-            lengths,
-            lambda which: (parts[index] + b"\n" for index in which.tolist()),
-            terms=terms,
-            reuse=reuse,
-        )
+        again = Wanted(requests, lengths, lambda which: (parts[index] + b"\n" for index in which.tolist()))
+        claim(ledger, record, again, terms=terms, reuse=reuse)
     return asked

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from dfbatch.columns import Column, cell
-from dfbatch.errors import DfbatchError
+from dfbatch.errors import DfbatchError, OptionError
 from dfbatch.frames import adapter as adapter_of
 from dfbatch.frames.cells import Table
 from dfbatch.kinds import Kind
 from dfbatch.results import OUTCOMES, SUCCEEDED
-from dfbatch.run import costs, failures, layout, votes, written
+from dfbatch.run import costs, failures, layout, shares, votes, written
 from dfbatch.run.join import matched
 from dfbatch.run.report import Row, answer_text, asked, content_text, keys
 from dfbatch.run.rows import contents
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.records import RunRecord
     from dfbatch.models import Models
+    from dfbatch.progress import Cause, Share
     from dfbatch.prompts import Prompt
     from dfbatch.run.sheet import Sheet
     from dfbatch.schemas import Schema
@@ -80,6 +81,10 @@ class Answers:
 
     def joined(self, adapter: Adapter, df: Any, names: list[str], *, overwrite: bool) -> tuple[list[Column], list[str]]:
         """The columns for any frame, and which of its own make room."""
+        if adapter.is_series(df):
+            raise OptionError(
+                "join() lays columns onto a frame, got a Series", hint="run.join(series.to_frame()), or run.result()"
+            )
         count, spec = len(self.record.spec.columns), self.record.spec
         makes_room = written.replaced(
             adapter, df, names[:count], names[count:], self.ledger, overwrite=overwrite, hint=written.OVERWRITE
@@ -120,6 +125,14 @@ class Answers:
         """How many rows have no answer and why, and what helps; nothing where all have one."""
         return failures.told(self.record, self.sheet, self.standing, self.errors())
 
+    def causes(self) -> list[Cause]:
+        """Why rows have no answer, grouped."""
+        return shares.causes(self.sheet, self.standing, self.errors())
+
+    def shares(self) -> list[Share]:
+        """How often each label was given."""
+        return shares.shares(self.sheet, self.record, self.take)
+
     def objects(self, schema: Schema) -> list[Any]:
         """One instance of the schema a row, None where there is no answer."""
         take, _ = votes.elected(self.sheet, self.record.spec.samples, self.take)
@@ -132,6 +145,10 @@ class Answers:
 
     def row(self, row: int, frame: Any, prompt: Prompt | None) -> Row:
         """One row in full; `frame` and `prompt` are those of the call, where they are at hand."""
+        if isinstance(row, bool) or not hasattr(row, "__index__"):
+            raise OptionError(f"a row is named by its position, got {row!r}", hint="run.show(17)")
+        if not 0 <= row < self.record.rows:
+            raise IndexError(f"row {row}: run {self.record.id} has rows 0 to {self.record.rows - 1}")
         take = self.take
         take[[row]], _ = votes.elected(self.sheet, self.record.spec.samples, take[[row]])
         request = int(take[row])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from dfbatch.errors import BudgetNeeded, OptionError
 from dfbatch.ledger.files import lines, write_lines
-from dfbatch.pricing import MILLION, dollars
+from dfbatch.pricing import FROM_BYTES, MILLION, dollars
 from dfbatch.run.now import DIRECT
 from dfbatch.run.spools import shared_of
 
@@ -24,6 +24,7 @@ ADDED: Final = 100  # tokens that the API may add to a prompt by itself; a bound
 ADDED_TO: Final = (b'"tools"', b'"output_config"', b'"thinking"')  # … but for what comes with an explanation:
 EXPLAINED: Final = 1_000
 FAR: Final = (b'"type":"url"', b'"file_id"')  # what a request names and does not hold: its tokens are not its bytes
+MARK: Final = b'"cache_control"'  # what is written to the prompt cache costs more than input
 CONTEXT: Final = 1_000_000  # tokens of a prompt at most, where the model's limit is not known
 
 
@@ -60,10 +61,12 @@ def brake(forecast: Forecast, model: Model | None, *, budget: float | None, spen
         raise no_price()
     if budget is not None or not spends or forecast.high is None or forecast.high <= BRAKE:
         return
+    enough = "lets it go" if forecast.how == FROM_BYTES else "is likely to be enough"
+    narrower = "; after df.claude.preview(…) the forecast is narrower" if forecast.how == FROM_BYTES else ""
     raise BudgetNeeded(
         f"this run may cost up to {dollars(forecast.high)}: more than {dollars(BRAKE)} needs a budget",
         f"forecast: {forecast}; nothing was sent",
-        hint=f"budget={math.ceil(forecast.high)} lets it go (USD, never more); a smaller one stops it in time",
+        hint=f"budget={math.ceil(forecast.high)} {enough} (USD, never more); a smaller one stops it in time{narrower}",
         high=forecast.high,
     )
 
@@ -82,22 +85,23 @@ def worst(work: Work, chunk: ChunkRecord) -> float:
     if model is None:
         return 0.0
     shared = shared_of(work.record, chunk.head)
-    longest, far = _longest(work, chunk)
+    longest, far, marked = _longest(work, chunk)
     whole = shared.head + shared.tail
     tokens = len(whole) + longest + (EXPLAINED if any(mark in whole for mark in ADDED_TO) else ADDED)
     if far or any(mark in whole for mark in FAR):
         tokens = model.context or CONTEXT
     price = model.long if model.long and model.above is not None and tokens > model.above else model.price
-    into = max(price.input, price.cache_write_1h) if b'"cache_control"' in shared.head else price.input
+    into = max(price.input, price.cache_write_1h) if marked or MARK in shared.head else price.input
     usd = (tokens * into + chunk.max_tokens * price.output) / MILLION
     usd *= model.geo if b'"inference_geo":"us"' in whole else 1.0
     return usd if chunk.kind in DIRECT else usd * model.batch
 
 
-def _longest(work: Work, chunk: ChunkRecord) -> tuple[int, bool]:
-    """Bytes of the longest of its requests' own parts, and whether one of them names what it does not hold."""
-    longest, far, (url, file) = 0, False, FAR
+def _longest(work: Work, chunk: ChunkRecord) -> tuple[int, bool, bool]:
+    """Bytes of the longest of its requests' own parts; whether one names what it does not hold, or marks a prefix."""
+    longest, far, marked, (url, file) = 0, False, False, FAR
     for part in lines(work.ledger.chunk_file(chunk.id, "spool")):
         longest = max(longest, len(part))
         far = far or url in part or file in part
-    return longest, far
+        marked = marked or MARK in part
+    return longest, far, marked

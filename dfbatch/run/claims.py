@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.records import ChunkRecord, RunRecord
-    from dfbatch.run.spools import LinesOf, Terms
+    from dfbatch.run.spools import Terms, Wanted
 
 PAID = tuple(CODE[name] for name in ("refused", "truncated", "invalid"))  # paid for, and no good answer
 
@@ -39,9 +39,7 @@ class Claiming(Protocol):
         self,
         ledger: Ledger,
         record: RunRecord,
-        requests: np.ndarray[Any, Any],
-        lengths: np.ndarray[Any, Any],
-        lines_of: LinesOf,
+        wanted: Wanted,
         *,
         terms: Terms,
         reuse: bool,
@@ -53,9 +51,7 @@ class Claiming(Protocol):
 def claim(
     ledger: Ledger,
     record: RunRecord,
-    requests: np.ndarray[Any, Any],
-    lengths: np.ndarray[Any, Any],
-    lines_of: LinesOf,
+    wanted: Wanted,
     *,
     terms: Terms,
     reuse: bool,
@@ -70,13 +66,13 @@ def claim(
     while True:
         version = ledger.claims_version(terms.shared)
         if reuse:
-            found = cover(ledger, terms.shared, requests["digest"], allowed=terms.allowed)
+            found = cover(ledger, terms.shared, wanted.requests["digest"], allowed=terms.allowed)
         else:
-            found = Cover(np.zeros(len(requests), bool), {}, under_way=False)
+            found = Cover(np.zeros(len(wanted.requests), bool), {}, under_way=False)
         new = np.flatnonzero(~found.covered)
         if len(new) or found.under_way:
             before()
-        chunks = _spooled(ledger, record, requests, lengths, lines_of, new=new, found=found, terms=terms)
+        chunks = _spooled(ledger, record, wanted, new=new, found=found, terms=terms)
         try:
             if ledger.begin(record, chunks, found.chunks, shared=terms.shared, unless_changed=version):
                 return Claimed(chunks, found)
@@ -89,9 +85,7 @@ def claim(
 def _spooled(
     ledger: Ledger,
     record: RunRecord,
-    requests: np.ndarray[Any, Any],
-    lengths: np.ndarray[Any, Any],
-    lines_of: LinesOf,
+    wanted: Wanted,
     *,
     new: np.ndarray[Any, Any],
     found: Cover,
@@ -100,18 +94,9 @@ def _spooled(
     """Chunks for these requests: those that go ahead alone, then all others."""
     made: list[ChunkRecord] = []
     try:
-        for part in parts(ledger, record, new, known=sum(found.chunks.values()), terms=terms):
-            which = part.which
-            made += spool(
-                ledger,
-                record,
-                requests[which],
-                lengths[which],
-                lambda at, which=which: lines_of(which[at]),  # type: ignore[misc]
-                terms=replace(terms, kind=part.kind),
-                order=part.order,
-                after=len(made),
-            )
+        for part in parts(ledger, record, new, known=sum(found.chunks.values()), terms=terms, groups=wanted.groups):
+            these, how = wanted.only(part.which), replace(terms, kind=part.kind)
+            made += spool(ledger, record, these, terms=how, order=part.order, after=len(made))
     except BaseException:
         remove(ledger, [chunk.id for chunk in made])
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,12 +10,14 @@ import numpy as np
 
 from dfbatch import forecasts, pricing
 from dfbatch.forecasts import Range, forecast
+from dfbatch.hits import Hits, written
 from dfbatch.ledger.states import ABANDONED, COLLECTED, ENDED, FORGONE, IN_DOUBT, LOST, OVER, POSTED, SUBMITTED
-from dfbatch.pricing import Cost, Saved, Tokens
+from dfbatch.pricing import FROM_BYTES, Cost, Saved, Tokens
+from dfbatch.run import outlook
 
 if TYPE_CHECKING:
     from dfbatch.ledger.records import ChunkRecord, RunRecord
-    from dfbatch.models import Models
+    from dfbatch.models import Model, Models
     from dfbatch.run.loop import Work
     from dfbatch.run.sheet import Bill, Sheet
 
@@ -48,6 +51,7 @@ def cost(work: Work, take: Array) -> Cost:
         saved=saved(work, take),
         reserved=reserved(work),
         forecast=expected(work),
+        outlook=outlook.noted(work.ledger, record.id),
     )
 
 
@@ -57,9 +61,9 @@ def expected(work: Work) -> Range | None:
     ahead = [chunk for chunk in work.own() if chunk.state not in OVER and chunk.id not in work.sheet.bills]
     if usd is None or not ahead:
         return None if usd is None else Range(usd, usd, usd, "all is answered")
-    seen = answered(work)
-    if len(seen) >= FEW:
-        return forecasts.rest(usd, seen, sum(chunk.requests for chunk in ahead))
+    requests = sum(chunk.requests for chunk in ahead)
+    if told := _by_answers(work, usd, requests):
+        return told
     by_bytes = [
         forecast(work.models.find(chunk.model or work.record.model), chunk.bytes, chunk.requests, chunk.max_tokens)
         for chunk in ahead
@@ -68,16 +72,48 @@ def expected(work: Work) -> Range | None:
     if any(high is None for high in highs):
         return None
     low, high = usd + math.fsum(lows), usd + math.fsum(high for high in highs if high is not None)
-    return Range(low, math.sqrt(low * high), high, "from bytes")
+    return Range(low, math.sqrt(low * high), high, FROM_BYTES)
+
+
+def _by_answers(work: Work, usd: float, requests: int) -> Range | None:
+    """What the run will cost by its own answers: what each cost but for the prompt cache, and how often that is hit."""
+    model, spec = work.models.find(work.record.model), work.record.spec
+    direct = spec.pilot == "now" and not spec.cache  # those have no marks: of what the cache saves they tell nothing
+    sampled = _sampled(work, "now") if direct else _sampled(work)
+    chunks = [chunk for chunk in sampled if chunk.id in work.sheet.bills]
+    if model is None or sum(chunk.requests for chunk in chunks) < FEW:
+        return None
+    used = np.concatenate([work.sheet.bills[chunk.id].used for chunk in chunks])
+    whole = pricing.costs(model, used)
+    if whole is None:
+        return None
+    hits = Hits.among(used)
+    share = hits.price(model, spec.cache or "5m", requests)
+    prefixes, paid = _prefixes(model, spec.cache or "5m", used)
+    rest = forecasts.rest(usd, whole - paid, requests)
+    if not hits.seen:
+        return rest
+    each = requests * float(prefixes.mean())
+    cached = Range(each * share.low, each * share.likely, each * share.high)
+    return dataclasses.replace(forecasts.spend(rest, cached), how=rest.how)
+
+
+def _prefixes(model: Model, lifetime: str, used: Array) -> tuple[Array, Array]:
+    """USD of what each request read from the cache or wrote to it: at the price of input, and as it was paid."""
+    read, wrote = pricing.column(used, "read"), pricing.column(used, "written")
+    terms = np.where(pricing.column(used, "us") > 0, model.geo, 1.0) * model.batch / pricing.MILLION
+    paid = read * model.price.cache_read + wrote * written(model, lifetime)
+    return (read + wrote.astype(np.float64)) * model.price.input * terms, paid * terms
+
+
+def _sampled(work: Work, *more: str) -> list[ChunkRecord]:
+    """The chunks answered so far that are a random part of the run."""
+    return [chunk for chunk in work.own(COLLECTED) if chunk.kind in ("", "pilot", *more)]
 
 
 def answered(work: Work) -> Array:
     """What each request cost that was answered so far, of those that are a random part of the run."""
-    seen = [
-        usd
-        for chunk in work.own(COLLECTED)
-        if chunk.kind in ("", "pilot") and (usd := of_chunk(work, chunk)) is not None
-    ]
+    seen = [usd for chunk in _sampled(work) if (usd := of_chunk(work, chunk)) is not None]
     return np.concatenate(seen) if seen else np.empty(0)
 
 

@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Final
 from dfbatch.errors import DiskFull, RunError
 from dfbatch.ledger.states import ABANDONED, ACCEPTED, IN_DOUBT, OVER, RELEASED, SPLIT, SUBMITTED, UNSENT
 from dfbatch.run import thread
+from dfbatch.run.notice import tell_all
 from dfbatch.run.why import tell_models
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dfbatch.ledger.records import ChunkRecord
     from dfbatch.run.handle import Run
     from dfbatch.run.loop import Work
+    from dfbatch.run.notice import Notice
 
 STEP: Final = 0.2  # seconds between looks of a waiting thread: interrupts are served this often
 LAST_POST: Final = 600.0  # seconds that a POST under way may hold up the end of the process
@@ -34,6 +38,7 @@ class Driver:
         self._id = work.record.id
         self._future: concurrent.futures.Future[None] | None = None
         self._told_models = False
+        self.notices: list[Notice] = []  # whom to tell when it has ended
 
     @property
     def running(self) -> bool:
@@ -58,7 +63,11 @@ class Driver:
             live[self._id] = run  # kept while it is under way, whoever forgets it
         leaving = thread.on_leaving(self._leave)
         self._future = thread.start(work.drive())
-        self._future.add_done_callback(lambda _: (leaving(), live.pop(self._id, None)))
+        self._future.add_done_callback(lambda _: self._over(leaving))
+
+    def _over(self, leaving: Callable[[], None]) -> None:
+        leaving()
+        tell_all(live.pop(self._id, None), self.notices)
 
     def _chunks(self) -> list[ChunkRecord]:
         gone = (RELEASED, SPLIT, ABANDONED)  # others stand in their place
@@ -102,10 +111,34 @@ class Driver:
         if self._future is not None:
             await asyncio.shield(asyncio.wrap_future(self._future))
 
-    def detach(self) -> str:
-        """Send nothing further; returns what to tell."""
+    @property
+    def sending(self) -> bool:
+        """Whether what is not sent yet will be."""
+        return self._work.sending
+
+    def hold(self) -> None:
+        """Send nothing further."""
         self._work.sending = False
         thread.call(self._work.wake)
+
+    async def moment(self, seconds: float) -> None:
+        """Let seconds pass, or less where the run ends first; on the I/O thread."""
+        if self._future is not None:
+            await asyncio.wait([asyncio.wrap_future(self._future)], timeout=seconds)
+
+    def let_go(self) -> str:
+        """What to tell whoever detaches and lets it go on."""
+        unsent = self._unsent()
+        more = f"the {unsent} chunks that are not sent follow" if unsent > 1 else "the last chunk follows"
+        return (
+            f"detached from run {self._id}: it goes on by itself while this process lives"
+            f"{f'; {more}' if unsent and self.sending else ''}\n"
+            f"Hint: dfbatch.open({self._id!r}) shows it, .wait() comes back, .cancel() cancels"
+        )
+
+    def detach(self) -> str:
+        """Send nothing further; returns what to tell."""
+        self.hold()
         own = self._own()
         sent = sum(chunk.state not in UNSENT for chunk in own)
         asked = sum(chunk.requests for chunk in own if chunk.state not in (*UNSENT, *OVER))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from dfbatch.bounds import Sample
+from dfbatch.bounds import Sample, wilson
 from dfbatch.errors import BudgetReached, PilotFailed
 from dfbatch.ledger.states import (
     ABANDONED,
@@ -23,11 +23,12 @@ from dfbatch.ledger.states import (
     OVER,
     PLANNED,
     POSTED,
+    SPLIT,
     SUBMITTED,
 )
-from dfbatch.pricing import dollars
+from dfbatch.pricing import FROM_BYTES, dollars
 from dfbatch.results import CODE
-from dfbatch.run import costs
+from dfbatch.run import costs, outlook
 from dfbatch.run.budgets import budget_of, worst
 from dfbatch.run.spools import drawn, remove
 
@@ -75,6 +76,7 @@ class Gate:
         await self._settle()
         if self._goes_on and not chunk.kind:
             self._heed_pilot()
+            self._look_out()
         return await self._afford(chunk)
 
     @property
@@ -112,12 +114,21 @@ class Gate:
         if led and spec.max_failed is not None and not self.open:
             self._judge(spec.max_failed)
 
+    def _look_out(self) -> None:
+        """Keep what the whole run will cost by the answers of its pilot, before the rest goes."""
+        work = self._work
+        rest = [chunk for chunk in work.own() if not chunk.kind]
+        if len(rest) < len(work.own()) and all(chunk.state in (PLANNED, SPLIT) for chunk in rest):
+            expected = costs.expected(work)
+            if expected is not None and expected.how != FROM_BYTES:
+                outlook.note(work.ledger, work.record.id, expected)
+
     def _judge(self, limit: float) -> None:
         """Raise where too many of the answers that are there cannot be used."""
         work = self._work
         outcomes = work.sheet.found["outcome"][work.sheet.source >= 0]
         useless, count = int(np.isin(outcomes, USELESS).sum()), len(outcomes)
-        if count < ENOUGH or _at_least(useless, count) <= limit:
+        if count < ENOUGH or wilson(useless, count, errors=SURE)[0] <= limit:
             return
         raise PilotFailed(
             f"{FAILED}: {useless:,} of the first {count:,} answers cannot be used ({useless / count:.0%}), more than"
@@ -203,14 +214,6 @@ class Gate:
             spent=spent,
             left=budget - spent,
         )
-
-
-def _at_least(useless: int, count: int) -> float:
-    """The lower end of Wilson's interval for a share: it is at least that, with a confidence of 95 %."""
-    share, z2 = useless / count, SURE**2
-    middle = share + z2 / (2 * count)
-    spread = SURE * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
-    return (middle - spread) / (1 + z2 / count)
 
 
 def _rounded(usd: float) -> str:

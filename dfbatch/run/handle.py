@@ -13,7 +13,6 @@ from dfbatch.errors import (
     DfbatchError,
     NoFrame,
     NoSuchRun,
-    OptionError,
     RowsFailed,
     RowsFailedWarning,
     RunPaused,
@@ -23,16 +22,17 @@ from dfbatch.errors import (
 from dfbatch.frames import adapter as adapter_of
 from dfbatch.frames import by_name
 from dfbatch.ledger.files import read_array
-from dfbatch.progress.choose import display as display_for
 from dfbatch.run import acts, layout, written
 from dfbatch.run.answers import Answers
 from dfbatch.run.costs import cost
 from dfbatch.run.driver import Driver, live
 from dfbatch.run.loop import Work
 from dfbatch.run.portable import export
-from dfbatch.run.report import Row, announcement, snapshot, tally
+from dfbatch.run.report import Row, announcement, tally
+from dfbatch.run.shares import as_columns
 from dfbatch.run.sheet import Sheet
-from dfbatch.run.waiting import SHOWN, watch, watch_start
+from dfbatch.run.views import View
+from dfbatch.run.waiting import SHOWN, watch_start
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.records import RunRecord
     from dfbatch.progress import Snapshot
+    from dfbatch.run.notice import Notice
     from dfbatch.run.prepare import Prepared
 
 
@@ -93,6 +94,7 @@ class Run:
         self._answers = Answers(
             ledger, record, sheet, read_array(ledger.run_file(record.id, "rows.npy")), self._work.models
         )
+        self._view = View(self, self._work, self._driver, self._answers)
 
     def _empty_sheet(self) -> Sheet:
         requests = read_array(self._ledger.run_file(self.id, "requests.npy"))
@@ -108,6 +110,11 @@ class Run:
         from dfbatch.progress.summary import html
 
         return html(self.snapshot())
+
+    def _ipython_display_(self) -> None:
+        """In a notebook that somebody looks at, the live panel, whoever carries the run on; else as it prints."""
+        if self.done or not self._view.live():
+            raise NotImplementedError  # IPython shows it in another way then
 
     # ------------------------------------------------------------- attributes
 
@@ -166,7 +173,7 @@ class Run:
 
     def snapshot(self) -> Snapshot:
         """All there is to see at this moment."""
-        return snapshot(self, self._work, self._ledger, self._answers.standing)
+        return self._view.snapshot()
 
     # ---------------------------------------------------------------- waiting
 
@@ -175,12 +182,18 @@ class Run:
 
         Raises StillRunning after `timeout` seconds, the reason where the run paused, and Detached on interrupt.
         """
-        self._drive_unless_done()
-        driver = self._driver
-        shown = display_for(self._progress) if driver.running and self._progress is not False else None
+        self.look_after()
         quiet = 0.0 if self.forecast else SHOWN  # reopened: what is there already is laid first
-        watch(self, driver, shown, timeout=timeout, until=until, quiet=quiet)
-        driver.raise_if_paused(self)
+        self._view.wait(self._progress, timeout=timeout, until=until, quiet=quiet)
+        self._driver.raise_if_paused(self)
+        return self
+
+    def notify(self, how: Notice) -> Run:
+        """Have a function called with the run, or a shell command run, when it ends in this process; returns the run.
+
+        A command finds DFBATCH_RUN, DFBATCH_STATUS and DFBATCH_SUMMARY (one line) in its environment.
+        """
+        self._driver.notices.append(how)
         return self
 
     def started(self) -> Run:
@@ -189,7 +202,8 @@ class Run:
         self._driver.raise_if_paused(self)
         return self
 
-    def _drive_unless_done(self) -> None:
+    def look_after(self) -> None:
+        """See that it is carried on in this process, as far as that needs nothing sent; a run that is done is left."""
         if self.status == "forgotten":
             raise NoSuchRun(f"run {self.id} was forgotten", hint="dfbatch.runs() lists those that are there")
         laid = self._work.sheet.chunks != [] or not self.record.requests
@@ -201,7 +215,7 @@ class Run:
         return self._awaited().__await__()
 
     async def _awaited(self) -> Run:
-        self._drive_unless_done()
+        self.look_after()
         await self._driver.ended()
         self._driver.raise_if_paused(self)
         return self
@@ -272,10 +286,6 @@ class Run:
         """
         self._settle(wait=True)
         adapter = adapter_of(df)
-        if adapter.is_series(df):
-            raise OptionError(
-                "join() lays columns onto a frame, got a Series", hint="run.join(series.to_frame()), or run.result()"
-            )
         columns, replaced = self._answers.joined(adapter, df, self.columns, overwrite=overwrite)
         attrs = dict.fromkeys(self.columns, self.id)
         return adapter.lay(df, columns, replace=replaced, attrs=attrs, dtype_backend=self._dtype_backend)
@@ -306,16 +316,17 @@ class Run:
         self._load()
         return by_name(self._library()).new(self._answers.failed())
 
+    def shares(self, column: str | None = None) -> Any:
+        """How often each label was given: column, label, rows, share, and the ends of its interval (95 %, Wilson)."""
+        self._load()
+        return by_name(self._library()).new(as_columns(self._answers.shares(), column))
+
     def show(self, row: int) -> Row:
         """One row in full: what was asked, what was answered, how it was judged.
 
         The ledger keeps the prompts of rows that did not succeed. Others are made again from the frame, where it is at
         hand: in the process that asked.
         """
-        if isinstance(row, bool) or not hasattr(row, "__index__"):
-            raise OptionError(f"a row is named by its position, got {row!r}", hint="run.show(17)")
-        if not 0 <= row < self.record.rows:
-            raise IndexError(f"row {row}: run {self.id} has rows 0 to {self.record.rows - 1}")
         self._load()
         return self._answers.row(row, self._frame, self._prompt)
 

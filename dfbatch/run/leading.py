@@ -1,4 +1,4 @@
-"""What of a run goes ahead, in order: the first request alone, one that warms the cache, a pilot, then all others.
+"""What of a run goes ahead, in order: the first request alone, what warms the cache, a pilot, then all others.
 
 What becomes of the rest once they are answered is in `gate.py`.
 """
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from dfbatch.ledger.records import RunRecord
     from dfbatch.run.spools import Terms
 
+    Array = np.ndarray[Any, np.dtype[Any]]
+
 FEW: Final = 20  # requests: for no more than that, none goes ahead alone
 PILOT: Final = 40  # requests of a pilot
 WORTH: Final = 1_000  # requests: a run of so many has a pilot, where nothing is known of its answers
@@ -28,11 +30,14 @@ class Part(NamedTuple):
     order: np.ndarray[Any, Any] | None = None
 
 
-def parts(ledger: Ledger, record: RunRecord, new: np.ndarray[Any, Any], *, known: int, terms: Terms) -> list[Part]:
+def parts(
+    ledger: Ledger, record: RunRecord, new: Array, *, known: int, terms: Terms, groups: Array | None = None
+) -> list[Part]:
     """The parts of what a run asks: one, where it was asked before in any way or is asked again.
 
-    `known` counts the requests of this run that were answered before, or are under way. The order is the run's own,
-    seeded by its id.
+    `known` counts the requests of this run that were answered before, or are under way. Those of one group (a prefix
+    of their own) stay together; with a budget all are in random order, the run's own, seeded by its id: what was
+    answered so far is a sample of the rest then, whatever group it is of.
     """
     if terms.kind or not len(new) or ledger.chunks(record.id):
         return [Part(new, terms.kind)] if len(new) else []
@@ -42,14 +47,26 @@ def parts(ledger: Ledger, record: RunRecord, new: np.ndarray[Any, Any], *, known
         led, rest = [Part(new[:1], "preflight")], new[1:]
     chance = np.random.default_rng(int.from_bytes(record.id.encode()))
     if spec.leads and len(rest) > 1:
-        led, rest = [*led, Part(rest[:1], "warm")], rest[1:]
+        first = _firsts(rest, groups)
+        led, rest = [*led, Part(rest[first], "warm")], rest[~first]
     if _has_pilot(record, len(new), known) and len(rest) > PILOT:
         drawn = np.zeros(len(rest), bool)
         drawn[chance.choice(len(rest), PILOT, replace=False)] = True
         led.append(Part(rest[drawn], "now" if spec.pilot == "now" else "pilot"))
         rest = rest[~drawn]
-    order = chance.permutation(len(rest)) if spec.budget is not None else None
+    order = None if groups is None else np.argsort(groups[rest], kind="stable")
+    order = order if spec.budget is None else chance.permutation(len(rest))
     return [*led, Part(rest, "", order)] if len(rest) else led
+
+
+def _firsts(rest: Array, groups: Array | None) -> Array:
+    """The requests that write what the others read: the first one, or the first of each group."""
+    first: Array = np.arange(len(rest)) == 0
+    if groups is not None and (groups[rest] >= 0).any():
+        numbers, places = np.unique(groups[rest], return_index=True)
+        first[:] = False
+        first[places[numbers >= 0]] = True
+    return first
 
 
 def _batch_only(betas: list[str]) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from dfbatch.distinct import locate
 from dfbatch.ledger.files import read_array
 from dfbatch.ledger.states import COLLECTED, ENDED, SUBMITTED
+from dfbatch.pictures import PLAIN
 from dfbatch.pricing import dollars
 from dfbatch.progress.words import plain
 from dfbatch.results import SUCCEEDED
@@ -68,13 +69,24 @@ class Listed:
         line = f"{self.run}  {self.made}  {self.status:<10} {self.rows:>13} rows {self.spent:>12} {self.disk:>8}"
         return "  ".join(filter(None, [line, self.model, self.name, note]))
 
+    @property
+    def next(self) -> str:
+        """What to type to go on with it."""
+        verbs = {"paused": "resume()", "done": "answers()", "canceled": "answers()"}
+        return f"dfbatch.open({self.run!r}).{verbs.get(self.status, 'wait()')}"
+
 
 def html(listed: Iterable[Listed]) -> str:
-    """The table in a notebook, every word escaped."""
-    names = ("run", "made", "status", "answered", "spent", "on disk", "answered by", "name", "note")
+    """The table in a notebook, every word escaped; what can be done with each run stands beside it."""
+    names = ("run", "made", "status", "answered", "spent", "on disk", "answered by", "name", "note", "go on")
     head = "".join(f"<th>{name}</th>" for name in names)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in astuple(line))}</tr>" for line in listed)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    lines = ("".join(f"<td>{escape(cell)}</td>" for cell in astuple(line)) + _code(line.next) for line in listed)
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f'<table class="{PLAIN}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _code(text: str) -> str:
+    return f"<td><code>{escape(text)}</code></td>"
 
 
 def answered(ledger: Ledger, record: RunRecord, chunks: Iterable[ChunkRecord]) -> int:

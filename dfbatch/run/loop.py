@@ -30,6 +30,7 @@ from dfbatch.run.clock import Clock, current
 from dfbatch.run.collect import Collector
 from dfbatch.run.ending import first_line
 from dfbatch.run.gate import Gate
+from dfbatch.run.limits import Limits
 from dfbatch.run.now import keep
 from dfbatch.run.polling import Poller
 from dfbatch.run.preflight import recover
@@ -76,14 +77,16 @@ class Work:
     poller: Poller = field(init=False)
     search: Search = field(init=False)
     gate: Gate = field(init=False)
+    limits: Limits = field(init=False)
     _taken: dict[str, Lock] = field(default_factory=dict)  # of dead runs, whose chunks in doubt we look after
 
     def __post_init__(self) -> None:
-        """What looks at batches we know, and what looks for those we do not."""
+        """What looks at batches we know, what looks for those we do not, and what says which may be sent."""
         self.models = known(self.ledger.folder, self.record.spec.prices)
         self.poller = Poller(self)
         self.search = Search(self)
         self.gate = Gate(self)
+        self.limits = Limits(self.ledger.folder, self.backend, self.clock)
 
     def wake(self) -> None:
         """Look again now; called on the I/O thread."""

@@ -15,7 +15,7 @@ import msgspec
 
 from dfbatch.errors import Ambiguous, ApiError, DfbatchError, RateLimited
 from dfbatch.ledger.files import lines, read_array, sync_folder, translated
-from dfbatch.requests import custom_ids
+from dfbatch.requests import custom_ids, unmarked
 from dfbatch.run.ending import first_line
 from dfbatch.run.spools import shared_of
 
@@ -43,7 +43,7 @@ async def answer_now(work: Work, chunk: ChunkRecord) -> None:
     gate = asyncio.Semaphore(AT_ONCE)
     try:
         asked = [
-            _one(work, gate, (path, asked_file(work, chunk)), name.decode(), shared.head + part + shared.tail)
+            _one(work, gate, (path, asked_file(work, chunk)), name.decode(), shared.head + unmarked(part) + shared.tail)
             for name, part in zip(ids, lines(work.ledger.chunk_file(chunk.id, "spool")), strict=True)
         ]
         for outcome in await asyncio.gather(*asked, return_exceptions=True):

@@ -1,12 +1,12 @@
 """What a plan is made of: a call rendered and looked up but not claimed, tokens counted, answers of earlier runs.
 
-The figures are put together in `forecasts.py`. Nothing is sent that costs, and nothing stays in the ledger.
+The figures are put together in `forecasts.py`. Nothing is sent that costs, and nothing stays in the ledger
+but what the server told of the model.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -14,21 +14,20 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 
-from dfbatch import chunks, forecasts
+from dfbatch import forecasts
 from dfbatch.errors import DfbatchError, NotFound, PlanChanged
 from dfbatch.forecasts import Line, Plan, Range
-from dfbatch.ledger.files import read_array
-from dfbatch.ledger.states import COLLECTED
-from dfbatch.requests import body_length
-from dfbatch.results import CODE, SUCCEEDED
+from dfbatch.jobs import Job, Prefix
+from dfbatch.requests import unmarked
 from dfbatch.run import thread
-from dfbatch.run.claims import Claimed, Cover, claim, cover
+from dfbatch.run.claims import Claimed, claim
 from dfbatch.run.ending import first_line
-from dfbatch.run.leading import parts
-from dfbatch.run.now import DIRECT
+from dfbatch.run.history import history, prefix_of, priced
+from dfbatch.run.limits import noted
 from dfbatch.run.prepare import prepare
 from dfbatch.run.prices import known
 from dfbatch.run.report import part_text
+from dfbatch.run.sizing import Sizing, digest_of
 from dfbatch.run.spools import shared_of
 from dfbatch.run.using import in_use
 from dfbatch.run.why import not_reused
@@ -42,20 +41,19 @@ if TYPE_CHECKING:
     from dfbatch.models import Model
     from dfbatch.options import Options
     from dfbatch.run.claims import Claiming
+    from dfbatch.run.history import History
     from dfbatch.run.prepare import Prepared
-    from dfbatch.run.spools import LinesOf, Terms
+    from dfbatch.run.spools import Terms, Wanted
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
 COUNTED: Final = 20  # requests whose tokens the server counts
-GUESSED: Final = 200  # requests whose characters are counted, where it does not
-HEAVY: Final = 8_000_000  # bytes of all of those at most
 AT_ONCE: Final = 4
 PATIENCE: Final = 30.0  # seconds for all counts
-SHOWN: Final = 3  # requests in a plan
 SILENT: Final = "tokens in are guessed: this server does not count them"
 NARROWER: Final = "how long answers will be is not known yet: a preview of 20 rows makes this plan narrower"
-ASKED_ANEW: Final = ("longer", "corrected")  # kinds of chunks whose answers are not those of a first try
+MARK: Final = '"cache_control"'
+OWN_MARKS: Final = "the dollars do not count what cache marks of your own save, or cost"
 
 
 def planned(
@@ -78,9 +76,12 @@ def planned(
         ready.lock.release()
         shutil.rmtree(ledger.run_file(ready.record.id, "rows.npy").parent, ignore_errors=True)
     model = known(ledger.folder, options.prices).find(options.model)
+    told = noted(ledger, backend, ready.record, direct=bool(sizing.direct.any())) if len(sizing.new) else []
     measured = _measured(ledger, backend, sizing, model)
-    tokens_out, hint = _answers(ledger, ready.record, len(sizing.new))
-    amount, sync, apart = _dollars(ready, sizing, model, measured, tokens_out)
+    past = history(ledger, ready.record)
+    tokens_out, hint = _answers(past, measured.each, ready.record.max_tokens)
+    count = max(1, len(sizing.new))
+    job = _job(sizing, model, measured, past, tokens_out.likely / count) if model else None
     return Plan(
         model=ready.record.model,
         rows=ready.record.rows,
@@ -92,95 +93,12 @@ def planned(
         bytes=sizing.bytes,
         tokens_in=measured.tokens,
         tokens_out=tokens_out,
-        dollars=amount,
-        sync=sync,
-        without_dedupe=apart,
+        **_dollars(job, _copies(ready, sizing.new), measured.tokens, tokens_out),
         first=tuple(forecasts.shortened(part_text(part) or "") for part in sizing.first),
         as_if=not ready.record.spends,
-        notes=tuple(filter(None, (why, measured.note, hint))),
+        notes=tuple(filter(None, (*told, why, measured.note, hint, _cached(job, ready.record, sizing.sample)))),
         begin=lambda: begin(Exactly(sizing.digest)),
     )
-
-
-def digest_of(requests: Array) -> bytes:
-    """One digest of all requests, whatever their order."""
-    return hashlib.sha256(np.sort(requests["digest"]).tobytes()).digest()
-
-
-@dataclass(slots=True)
-class Sizing:
-    """Looks up what is paid for and takes the sizes of the rest; claims nothing (a `Claiming`)."""
-
-    digest: bytes = b""
-    new: Array = field(default_factory=lambda: np.empty(0, np.int64))  # indices of requests to send
-    sizes: Array = field(default_factory=lambda: np.empty(0, np.float64))  # bytes of their own parts
-    direct: Array = field(default_factory=lambda: np.empty(0, bool))  # whether they go through `/v1/messages`
-    sample: list[bytes] = field(default_factory=list)  # parts of some of them, and …
-    sampled: Array = field(default_factory=lambda: np.empty(0, np.int64))  # … which those are
-    first: list[bytes] = field(default_factory=list)
-    chunks: list[chunks.Cut] = field(default_factory=list)
-    bytes: int = 0
-    record: RunRecord | None = None
-
-    def __call__(
-        self,
-        ledger: Ledger,
-        record: RunRecord,
-        requests: Array,
-        lengths: Array,
-        lines_of: LinesOf,
-        *,
-        terms: Terms,
-        reuse: bool,
-        before: Callable[[], None],  # noqa: ARG002 - of `Claiming`: a plan works without the network
-    ) -> Claimed:
-        """No chunks, and what would be drawn on."""
-        found = Cover(np.zeros(len(requests), bool), {}, under_way=False)
-        if reuse:
-            found = cover(_Untouched(ledger), terms.shared, requests["digest"], allowed=terms.allowed)  # type: ignore[arg-type]
-        self.digest, self.record = digest_of(requests), record
-        self.new = np.flatnonzero(~found.covered)
-        self.sizes = lengths[self.new].astype(np.float64)
-        self._cut(ledger, record, lengths, known=sum(found.chunks.values()), terms=terms)
-        self._draw(lines_of)
-        return Claimed([], found)
-
-    def _cut(self, ledger: Ledger, record: RunRecord, lengths: Array, *, known: int, terms: Terms) -> None:
-        shared = shared_of(record, terms.head)
-        self.direct = np.zeros(len(self.new), bool)
-        for part in parts(ledger, record, self.new, known=known, terms=terms):
-            if part.kind in DIRECT:
-                self.direct |= np.isin(self.new, part.which)
-            sizes = lengths[part.which if part.order is None else part.which[part.order]]
-            cuts = chunks.cut(sizes + shared.overhead, chunk_size=terms.size or "auto")
-            self.chunks += cuts
-            self.bytes += sum(body_length(shared, int(sizes[cut.start : cut.stop].sum()), len(cut)) for cut in cuts)
-
-    def _draw(self, lines_of: LinesOf) -> None:
-        if not len(self.new):
-            return
-        fits = int(HEAVY / max(1.0, float(self.sizes.mean())))
-        self.sampled = forecasts.strata(self.sizes, max(SHOWN, min(GUESSED, fits)))
-        self.sample = _parts(lines_of, self.new[self.sampled])
-        self.first = _parts(lines_of, self.new[:SHOWN])
-
-
-class _Untouched:
-    """A ledger that is read and not written: what a dead process left unsent counts as released, and is not."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._ledger, name)
-
-    def happen(self, *_: Any, **__: Any) -> str:
-        """As if it had happened."""
-        return "nothing"
-
-
-def _parts(lines_of: LinesOf, which: Array) -> list[bytes]:
-    return [b"".join(lines_of(np.array([index]))).removesuffix(b"\n") for index in which.tolist()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,22 +111,20 @@ class Exactly:
         self,
         ledger: Ledger,
         record: RunRecord,
-        requests: Array,
-        lengths: Array,
-        lines_of: LinesOf,
+        wanted: Wanted,
         *,
         terms: Terms,
         reuse: bool,
         before: Callable[[], None],
     ) -> Claimed:
         """Raise PlanChanged, before anything is claimed, where the requests are others now."""
-        if digest_of(requests) != self.digest:
+        if digest_of(wanted.requests) != self.digest:
             raise PlanChanged(
                 "this is not what was planned: the frame or the prompt function has changed since",
                 "nothing was sent",
                 hint="plan again: df.claude.plan(…)",
             )
-        return claim(ledger, record, requests, lengths, lines_of, terms=terms, reuse=reuse, before=before)
+        return claim(ledger, record, wanted, terms=terms, reuse=reuse, before=before)
 
 
 # ------------------------------------------------------------------ measuring
@@ -216,11 +132,13 @@ class Exactly:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """Tokens of the prompts: of each request to send, of all, and what is to be said of them."""
+    """Tokens of the prompts: of each request to send, of all, of what they share, and what is to be said of them."""
 
     each: Array
     tokens: Range
     note: str = ""
+    shared: float = 0.0
+    own: Array = field(default_factory=lambda: np.empty(0))  # of what each shares with its group alone
 
 
 def _measured(ledger: Ledger, backend: Backend, sizing: Sizing, model: Model | None) -> _Measured:
@@ -229,24 +147,30 @@ def _measured(ledger: Ledger, backend: Backend, sizing: Sizing, model: Model | N
         return _Measured(np.empty(0), Range(0.0, 0.0, 0.0, "nothing to send"))
     at = forecasts.strata(sizing.sizes[sizing.sampled], COUNTED)
     told, note = _told(ledger, backend, sizing.record, [sizing.sample[index] for index in at.tolist()])
+    prefix, guessed = _guessed(sizing.record, sizing.sample, model)
     if told:
-        which = sizing.sampled[at[[index for index, _ in told]]]
+        which = at[[index for index, _ in told]]
         tokens = np.array([float(count) for _, count in told])
         share, how, note = forecasts.COUNTED, f"count_tokens of {len(told)} request{'s' * (len(told) != 1)}", ""
     else:
-        which, tokens = sizing.sampled, _guessed(sizing.record, sizing.sample, model)
+        which, tokens = np.arange(len(guessed)), guessed
         share, how = forecasts.GUESSED, "from characters"
-    line = Line.through(sizing.sizes[which], tokens)
-    return _Measured(line.at(sizing.sizes), line.total(sizing.sizes, share=share, how=how), note)
+    line = Line.through(sizing.sizes[sizing.sampled[which]], tokens)
+    scale = float(tokens.mean() / guessed[which].mean())
+    total = line.total(sizing.sizes, share=share, how=how)
+    own = scale * (model.dense if model else 1.0) * sizing.prefixes
+    return _Measured(line.at(sizing.sizes), total, note, scale * prefix, own)
 
 
-def _guessed(record: RunRecord, sample: Sequence[bytes], model: Model | None) -> Array:
-    """Tokens by characters, the shared part counted once."""
+def _guessed(record: RunRecord, sample: Sequence[bytes], model: Model | None) -> tuple[float, Array]:
+    """Tokens by characters: of what a cache could keep, and of each request, the shared part counted once."""
     dense = model.dense if model else 1.0
     shared = shared_of(record, "")
-    common = forecasts.of_request(msgspec.json.decode(shared.head.removesuffix(b",") + shared.tail), dense=dense)
+    params = msgspec.json.decode(shared.head.removesuffix(b",") + shared.tail)
+    common = forecasts.of_request(params, dense=dense)
     own = [forecasts.characters(msgspec.json.decode(b"[" + part + b"]"), dense=dense) for part in sample]
-    return common + np.array(own)
+    params.pop("output_config", None)
+    return forecasts.of_request(params, dense=dense), common + np.array(own)
 
 
 def _told(
@@ -281,42 +205,56 @@ async def _counts(backend: Backend, bodies: Sequence[bytes], betas: Sequence[str
     return [(index, count) for index, count in enumerate(counts) if isinstance(count, int)]
 
 
-def _history(ledger: Ledger, record: RunRecord) -> Array:
-    """How many tokens the answers to the same prompt had, in runs of this ledger."""
-    alike = {run.id for run in ledger.runs() if run.shared == record.shared and run.spec.prompt == record.spec.prompt}
-    lengths = [np.empty(0, np.uint32)]
-    for chunk in ledger.claims(record.shared):
-        if chunk.state == COLLECTED and chunk.run in alike and chunk.kind not in ASKED_ANEW:
-            found = read_array(ledger.chunk_file(chunk.id, "found.npy"))
-            lengths.append(found["output"][np.isin(found["outcome"], (SUCCEEDED, CODE["truncated"]))])
-    return np.concatenate(lengths)
-
-
 # -------------------------------------------------------------------- money
 
 
-def _answers(ledger: Ledger, record: RunRecord, count: int) -> tuple[Range, str]:
-    """Tokens of the answers, and a hint where nothing is known of them."""
-    history = _history(ledger, record)
-    if len(history):
-        return forecasts.answered(history, count, record.max_tokens), ""
-    return forecasts.unknown(count, record.max_tokens), NARROWER if count else ""
+def _answers(known: History, prompts: Array, max_tokens: int) -> tuple[Range, str]:
+    """Tokens of the answers to these prompts, and a hint where nothing is known of them."""
+    count = len(prompts)
+    if not len(known.output):
+        return forecasts.unknown(count, max_tokens), NARROWER if count else ""
+    return forecasts.answered(known.output, count, max_tokens, prompts=known.prompts, asked=prompts), ""
 
 
-def _dollars(
-    ready: Prepared, sizing: Sizing, model: Model | None, measured: _Measured, tokens_out: Range
-) -> tuple[Range | None, float | None, float | None]:
-    """In a batch, through ordinary calls, and with a request for every row."""
-    if model is None:
-        return None, None, None
+def _job(sizing: Sizing, model: Model, measured: _Measured, known: History, answer: float) -> Job:
+    """The requests to send, by what money depends on."""
+    record = sizing.record
+    assert record is not None
+    count = int((~sizing.direct & ~sizing.warm).sum())
+    marked = measured.shared + measured.own
+    doubt = forecasts.GUESSED * (1 - min(1.0, float(marked.sum()) / max(1.0, measured.tokens.likely)))
+    prefix = Prefix()
+    if sizing.prefixes.any():
+        each = np.where(measured.own > 0, marked, measured.shared if record.spec.cache else 0.0)
+        prefix = priced(each, sizing.lifetime, model, known.hits, count, doubt=doubt)
+    elif record.spec.cache:
+        prefix = prefix_of(record, model, known.hits, count, tokens=measured.shared, doubt=doubt)
+    us = b'"inference_geo":"us"' in record.spec.head.encode()
+    return Job(model, measured.each, answer, sizing.direct, sizing.warm, prefix, us)
+
+
+def _copies(ready: Prepared, new: Array) -> Array:
+    """How many rows ask each request that is to be sent."""
     asks = ready.row_request[ready.row_request >= 0]
     samples = ready.record.spec.samples
-    copies = np.tile(np.bincount(asks, minlength=ready.record.requests // samples), samples)[sizing.new]
-    us = b'"inference_geo":"us"' in ready.record.spec.head.encode()
-    answer = tokens_out.likely / max(1, len(copies))
+    copies: Array = np.tile(np.bincount(asks, minlength=ready.record.requests // samples), samples)[new]
+    return copies
 
-    def usd(times: Array) -> tuple[float, float]:
-        return forecasts.usd(model, measured.each, answer, times=times, us=us)
 
-    amount = forecasts.spend(*usd(np.where(sizing.direct, 1.0, model.batch)), measured.tokens, tokens_out)
-    return amount, sum(usd(np.ones(len(copies)))), sum(usd(copies)) * model.batch
+def _dollars(job: Job | None, copies: Array, tokens_in: Range, tokens_out: Range) -> dict[str, Any]:
+    """As it is sent, through ordinary calls, with a request for every row, and without a cache."""
+    if job is None:
+        return dict.fromkeys(("dollars", "sync", "without_dedupe", "without_caching"))
+    return {
+        "dollars": job.dollars(tokens_in, tokens_out),
+        "sync": job.likely(np.ones(len(copies))),
+        "without_dedupe": job.likely(copies) * job.model.batch,
+        "without_caching": job.likely(job.shares, cached=False),
+    }
+
+
+def _cached(job: Job | None, record: RunRecord, sample: Sequence[bytes]) -> str:
+    """What the dollars say of the prompt cache."""
+    if MARK in record.spec.head or any(MARK.encode() in unmarked(part) for part in sample):
+        return OWN_MARKS
+    return job.prefix.how if job else ""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from dfbatch.errors import ApiError, DfbatchError, NotTheApi
 from dfbatch.ledger.files import lines, read_array
-from dfbatch.requests import custom_ids
+from dfbatch.requests import custom_ids, unmarked
 from dfbatch.run.ending import first_line
 from dfbatch.run.now import keep, results_file, write
 from dfbatch.run.spools import shared_of
@@ -39,7 +39,7 @@ async def preflight(work: Work, chunk: ChunkRecord) -> None:
     shared = shared_of(work.record, chunk.head, at_once=True)
     work.posting.add(chunk.id)
     try:
-        params = shared.head + part + shared.tail
+        params = shared.head + unmarked(part) + shared.tail
         message = await asyncio.wait_for(work.backend.ask(params, work.record.spec.betas), PATIENCE)
     except (DfbatchError, TimeoutError) as error:
         if isinstance(error, ApiError) and error.status in TELLING and not isinstance(error, NotTheApi):

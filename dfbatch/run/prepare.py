@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import math
 import secrets
 import shutil
 import time
@@ -15,32 +16,35 @@ import msgspec
 import numpy as np
 
 from dfbatch import schemas
-from dfbatch.caching import Caching, decide
 from dfbatch.distinct import distinct, occurrences
 from dfbatch.errors import OptionError, SchemaError, UnknownColumn, explain, outside
-from dfbatch.forecasts import forecast
+from dfbatch.forecasts import Range
 from dfbatch.frames import adapter as adapter_of
 from dfbatch.ledger.files import write_array, write_lines
 from dfbatch.ledger.records import RunRecord, Spec
 from dfbatch.prompts import compile_prompt, example_turns
 from dfbatch.prompts.naming import fillable, near_miss
-from dfbatch.requests import Digester, Shared, prefix_bytes, shared
-from dfbatch.run import layout
+from dfbatch.requests import Digester, Shared, shared
+from dfbatch.run import layout, outlook
 from dfbatch.run.budgets import brake, named
 from dfbatch.run.claims import Claimed, claim
+from dfbatch.run.groups import Planner
+from dfbatch.run.history import foreseen
 from dfbatch.run.prices import known
 from dfbatch.run.rows import Asked, Scratch, ask, encoded_keys
 from dfbatch.run.sheet import Sheet
-from dfbatch.run.spools import Terms, remove
+from dfbatch.run.spools import Terms, Wanted, remove
 from dfbatch.run.written import left_beside, replaced
 
 if TYPE_CHECKING:
     from dfbatch.backends import Backend
+    from dfbatch.caching import Caching
     from dfbatch.forecasts import Forecast
     from dfbatch.frames import Adapter
     from dfbatch.frames.cells import Table
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.lock import Lock
+    from dfbatch.models import Model
     from dfbatch.options import Options
     from dfbatch.prompts import Prompt
     from dfbatch.run.claims import Claiming
@@ -133,31 +137,37 @@ class _Made:
         offsets, lengths = (part[firsts.requests["position"]] for part in (asked.offsets, asked.lengths))
         requests = self._sampled(firsts.requests, offsets, lengths, rows=len(asked.rows))
         offsets, lengths = (np.tile(part, self.options.samples) for part in (offsets, lengths))
-        record = self._record(asked, len(requests))
+        cache, wanted = self._cached(requests, offsets, lengths)
+        record = self._record(asked, len(requests), cache)
         write_array(self.ledger.run_file(self.run_id, "rows.npy"), asked.rows)
         write_array(self.ledger.run_file(self.run_id, "requests.npy"), requests)
         if self.options.key:
             write_lines(self.ledger.run_file(self.run_id, "keys.jsonl"), encoded_keys(table, self.options.key))
-        scratch = self._scratch
         claimed = self.claiming(
             self.ledger,
             record,
-            requests,
-            lengths,
-            lambda which: scratch.lines(offsets[which], lengths[which]),
+            wanted,
             terms=Terms.of(record),
             reuse=self.options.reuse,
             before=lambda: self.backend.ready(self.ledger.folder),
         )
-        scratch.path.unlink()
+        self._scratch.path.unlink()
         sheet = Sheet(requests, self.schema, tuple(self.options.include), self.run_id)
-        size = sum(chunk.bytes for chunk in claimed.chunks)
         count = sum(chunk.requests for chunk in claimed.chunks)
         model = known(self.ledger.folder, self.options.prices).find(self.options.model)
-        cost = forecast(model, size, count, self.options.max_tokens, as_if=not self.backend.spends)
+        cost = foreseen(self.ledger, record, claimed.chunks, model, as_if=not self.backend.spends)
         if count and self.backend.kind != "local":
             brake(cost, model, budget=record.spec.budget, spends=self.backend.spends)
+        self._note(cost, claimed, model)
         return Prepared(record, sheet, self.schema, firsts.row_request, lock, claimed, gives_way, cost, self.prompt)
+
+    def _note(self, cost: Forecast, claimed: Claimed, model: Model | None) -> None:
+        """Keep the forecast; what goes through `/v1/messages` has no batch's discount."""
+        if model is None or not claimed.chunks or cost.low is None or cost.high is None:
+            return
+        full = all(chunk.kind == "now" for chunk in claimed.chunks)
+        low, high = (usd / (model.batch if full else 1.0) for usd in (cost.low, cost.high))
+        outlook.note(self.ledger, self.run_id, Range(low, math.sqrt(low * high), high, cost.how))
 
     def _sampled(
         self, once: np.ndarray[Any, Any], offsets: np.ndarray[Any, Any], lengths: np.ndarray[Any, Any], *, rows: int
@@ -178,23 +188,23 @@ class _Made:
     def _scratch(self) -> Scratch:
         return Scratch(self.ledger.run_file(self.run_id, "scratch"))
 
-    def _caching(self, requests: int) -> Caching:
-        """Whether what all requests share is marked for the prompt cache; a mark that does nothing is told."""
-        head = self.shared.head + self.shared.tail
-        made = decide(
-            self.options.cache if self.backend.kind != "local" else None,
-            known(self.ledger.folder, self.options.prices).find(self.options.model),
-            shared_bytes=prefix_bytes(self.shared),
-            requests=requests,
-            users=b'"cache_control"' in head,
-        )
-        if made.warning:
-            warnings.warn(made.warning, stacklevel=outside())
-        return made
+    def _cached(
+        self, requests: np.ndarray[Any, Any], offsets: np.ndarray[Any, Any], lengths: np.ndarray[Any, Any]
+    ) -> tuple[Caching, Wanted]:
+        """What is marked for the prompt cache: what all requests share, and prefixes of groups of them."""
+        model = known(self.ledger.folder, self.options.prices).find(self.options.model)
+        said = self.options.cache if self.backend.kind != "local" else None
+        planner = Planner(said, model, self.shared, self._scratch, offsets, lengths, blocks=self.prompt.may_have_blocks)
+        cache, groups = planner.decide()
+        if cache.warning:
+            warnings.warn(cache.warning, stacklevel=outside())
+        if groups:
+            return cache, groups.wanted(requests, self._scratch, offsets, lengths)
+        scratch = self._scratch
+        return cache, Wanted(requests, lengths, lambda which: scratch.lines(offsets[which], lengths[which]))
 
-    def _record(self, asked: Asked, requests: int) -> RunRecord:
+    def _record(self, asked: Asked, requests: int, cache: Caching) -> RunRecord:
         options = self.options
-        cache = self._caching(requests)
         spec = Spec(
             prompt=self.prompt.text,
             reads=list(self.prompt.reads),

@@ -32,9 +32,7 @@ if TYPE_CHECKING:
     from dfbatch.models import Model
     from dfbatch.options import Options
     from dfbatch.prompts import Prompt
-    from dfbatch.run.spools import LinesOf, Terms
-
-    Array = np.ndarray[Any, np.dtype[Any]]
+    from dfbatch.run.spools import Terms, Wanted
 
 LOOKS: Final = 10  # rows that are looked at, for each one that is shown, to find one that differs from the others
 
@@ -103,9 +101,7 @@ def _is_new(prompt: Prompt, table: Table, position: int, seen: set[bytes]) -> bo
 def at_once(
     ledger: Ledger,
     record: RunRecord,
-    requests: Array,
-    lengths: Array,
-    lines_of: LinesOf,
+    wanted: Wanted,
     *,
     terms: Terms,
     reuse: bool,
@@ -113,7 +109,7 @@ def at_once(
 ) -> Claimed:
     """Claim what nobody has asked yet for `/v1/messages` (a `Claiming`)."""
     terms = dataclasses.replace(terms, kind="now", size=None)
-    return claim(ledger, record, requests, lengths, lines_of, terms=terms, reuse=reuse, before=before)
+    return claim(ledger, record, wanted, terms=terms, reuse=reuse, before=before)
 
 
 def announced(ledger: Ledger, record: RunRecord, forecast: Forecast, model: Model | None) -> str:

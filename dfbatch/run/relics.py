@@ -15,6 +15,7 @@ import numpy as np
 from dfbatch.chunks import MAX_REQUESTS
 from dfbatch.errors import ApiError, BatchLost, InputError, NotFound, RunPaused
 from dfbatch.ledger.files import lines, whole
+from dfbatch.ledger.records import BatchRecord
 from dfbatch.requests import CHECK_WIDTH, ID_WIDTH, NONCE_WIDTH, POSITION_WIDTH, REQUEST, custom_ids
 from dfbatch.run import thread
 from dfbatch.run.collect import AROUND, BYTES_A_TOKEN
@@ -181,3 +182,21 @@ def is_made_up(sent: Array) -> Array:
     """Which requests of a map are known by their first digits alone."""
     known = zip(sent["digest"].tolist(), sent["position"].tolist(), strict=True)
     return np.array([digest.ljust(16, b"\0")[-14:] == _made_up(position) for digest, position in known], bool)
+
+
+def record_of(chunk_id: str, batch: Batch, backend: Backend, *, accepted: float, proved: bool = True) -> BatchRecord:
+    """What the ledger keeps of a batch that was found, in a listing or by its id; `accepted` in our clock."""
+    return BatchRecord(
+        chunk=chunk_id,
+        id=batch.id,
+        base_url=getattr(backend, "base_url", ""),
+        organization=getattr(backend, "organization", ""),
+        workspace=getattr(backend, "workspace", ""),
+        request_id="",
+        status=batch.processing_status,
+        created_at=batch.created_at,
+        expires_at=batch.expires_at,
+        ended_at=batch.ended_at or "",
+        accepted=accepted,
+        proved=proved,
+    )

@@ -20,6 +20,7 @@ from dfbatch.ledger.states import (
     COLLECTED,
     ENDED,
     IN_DOUBT,
+    OVER,
     PLANNED,
     POSTED,
     RELEASED,
@@ -27,7 +28,9 @@ from dfbatch.ledger.states import (
     SUBMITTED,
 )
 from dfbatch.progress import BatchMark, Snapshot
+from dfbatch.requests import unmarked
 from dfbatch.results import OUTCOMES, answer, parse
+from dfbatch.run import ends
 from dfbatch.run.spools import parts_from
 
 if TYPE_CHECKING:
@@ -36,17 +39,20 @@ if TYPE_CHECKING:
     from dfbatch.forecasts import Forecast
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.records import BatchRecord, ChunkRecord, RunRecord
+    from dfbatch.pricing import Cost
+    from dfbatch.progress import Peek
     from dfbatch.run import Run
     from dfbatch.run.loop import Work
     from dfbatch.run.sheet import Sheet
 
+_TRIES = ("again", "longer", "corrected", "hand")  # kinds of chunks that ask again
 _STILL = ("done", "canceled", "paused")  # no time passes for these
 _MARKS = {PLANNED: "planned", SUBMITTED: "waiting", ENDED: "collecting", COLLECTED: "done"}
 
 
-def snapshot(run: Run, work: Work, ledger: Ledger, take: np.ndarray[Any, Any]) -> Snapshot:
-    """What displays show of a run."""
-    now = work.clock.now()
+def snapshot(run: Run, work: Work, take: np.ndarray[Any, Any], *, peek: Peek, took: Sequence[float]) -> Snapshot:
+    """What displays show of a run; `peek` are its first answers, `took` how long batches took before."""
+    ledger, now = work.ledger, work.clock.now()
     counts, cost, status = run.counts, run.cost, run.status  # which lay what is collected first
     all_chunks = ledger.chunks(run.id)
     chunks = [chunk for chunk in all_chunks if chunk.state not in (RELEASED, SPLIT, ABANDONED)]
@@ -67,10 +73,44 @@ def snapshot(run: Run, work: Work, ledger: Ledger, take: np.ndarray[Any, Any]) -
         elapsed=max(0.0, (_last_change(run.record, all_chunks) if status in _STILL else now) - run.record.created),
         spent=str(cost),
         message=run.message,
-        saved=pricing.dollars(cost.saved.reuse, as_if=cost.as_if) if cost.saved and cost.saved.reuse else "",
+        reserved=pricing.dollars(cost.reserved, as_if=cost.as_if) if cost.reserved else "",
+        forecast=_forecast(cost) if status not in _STILL else "",
+        foretold=_foretold(cost),
+        saved=_saved(cost),
+        retries=sum(chunk.requests for chunk in chunks if chunk.kind in _TRIES and chunk.state not in OVER),
+        ends=ends.told(work, took) if status not in _STILL else "",
+        peek=peek,
         tied=work.backend.kind == "local",
         why=f"{run.why} · asking again costs {run.forecast}" if run.why else "",
     )
+
+
+def _forecast(cost: Cost) -> str:
+    """The range in which the whole run will end, in words."""
+    if cost.forecast is None or cost.forecast.low == cost.forecast.high:
+        return ""
+    return f"{pricing.dollars(cost.forecast.low)} to {pricing.dollars(cost.forecast.high, as_if=cost.as_if)}"
+
+
+def _foretold(cost: Cost) -> str:
+    """What was expected before most of it was sent, and how far off that was."""
+    if cost.outlook is None or cost.error is None:
+        return ""
+    low, high = pricing.dollars(cost.outlook.low), pricing.dollars(cost.outlook.high, as_if=cost.as_if)
+    return f"{low} to {high} ({cost.outlook.how}), off by {pricing.off_by(cost.error)}"
+
+
+def _saved(cost: Cost) -> tuple[tuple[str, str], ...]:
+    """What was not paid: by what, and how much in words."""
+    if cost.saved is None:
+        return ()
+    sums = [
+        ("batches", cost.saved.batch),
+        ("equal rows", cost.saved.dedupe),
+        ("reuse", cost.saved.reuse),
+        (f"the prompt cache ({cost.hits:.0%} hits)" if cost.hits else "the prompt cache", cost.saved.cache),
+    ]
+    return tuple((how, pricing.dollars(usd, as_if=cost.as_if)) for how, usd in sums if usd > 0)
 
 
 def _last_change(record: RunRecord, chunks: Sequence[ChunkRecord]) -> float:
@@ -155,10 +195,10 @@ def asked(
 
 
 def part_text(part: bytes) -> str | None:
-    """A row's own part of a request as text; None where it is not kept."""
+    """A row's own part of a request as text, as the user asked it; None where it is not kept."""
     if not part:
         return None
-    messages: list[dict[str, Any]] = msgspec.json.decode(b"[" + part + b"]")
+    messages: list[dict[str, Any]] = msgspec.json.decode(b"[" + unmarked(part) + b"]")
     return content_text(messages[-1]["content"] if len(messages) == 1 else messages)
 
 

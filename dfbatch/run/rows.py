@@ -178,6 +178,11 @@ class Scratch:
                 for place in range(start, stop, _COPIED):
                     yield view[place : min(place + _COPIED, stop)]
 
+    def holds(self, what: bytes) -> bool:
+        """Whether these bytes are in it."""
+        with self._view() as view:
+            return view.find(what) >= 0
+
     @contextlib.contextmanager
     def _view(self) -> Iterator[mmap.mmap | bytes]:
         if not self.path.stat().st_size:  # which cannot be mapped

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Final
 from dfbatch.distinct import locate
 from dfbatch.errors import NotFound
 from dfbatch.ledger.files import read_array
-from dfbatch.ledger.records import BatchRecord
 from dfbatch.ledger.states import ABANDONED, IN_DOUBT, PLANNED, POSTED, PROVISIONAL, SUBMITTED
 from dfbatch.requests import NONCE_WIDTH
 from dfbatch.results import parse
 from dfbatch.run.again import give_up
 from dfbatch.run.polling import cancel, check_place
+from dfbatch.run.relics import record_of
 
 if TYPE_CHECKING:
     from dfbatch.backends import Batch
-    from dfbatch.ledger.records import ChunkRecord
+    from dfbatch.ledger.records import BatchRecord, ChunkRecord
     from dfbatch.run.loop import Work
 
 log = logging.getLogger("dfbatch")
@@ -181,21 +181,8 @@ class Search:
         return {line.custom_id[:NONCE_WIDTH] for raw in read.split(b"\n") if (line := parse(raw))}
 
     def _record(self, chunk: ChunkRecord, batch: Batch, *, proved: bool) -> BatchRecord:
-        backend = self._work.backend
-        return BatchRecord(
-            chunk=chunk.id,
-            id=batch.id,
-            base_url=getattr(backend, "base_url", ""),
-            organization=getattr(backend, "organization", ""),
-            workspace=getattr(backend, "workspace", ""),
-            request_id="",
-            status=batch.processing_status,
-            created_at=batch.created_at,
-            expires_at=batch.expires_at,
-            ended_at=batch.ended_at or "",
-            accepted=(batch.created or chunk.intended) - self._work.offset,
-            proved=proved,
-        )
+        accepted = (batch.created or chunk.intended) - self._work.offset
+        return record_of(chunk.id, batch, self._work.backend, accepted=accepted, proved=proved)
 
 
 def _fits(batch: Batch, chunk: ChunkRecord) -> bool:

@@ -25,6 +25,7 @@ from dfbatch.errors import (
 from dfbatch.ledger.records import BatchRecord, ChunkRecord
 from dfbatch.ledger.states import PLANNED
 from dfbatch.run.ending import first_line
+from dfbatch.run.limits import look
 from dfbatch.run.now import answer_now
 from dfbatch.run.polling import PLACE, cancel
 from dfbatch.run.preflight import preflight
@@ -49,6 +50,7 @@ async def send(work: Work) -> None:
         return
     work.say("sending")
     await _prove(work)
+    await look(work, queue)
     queue.reverse()
     work.gate.stopped = False
     uplink, door = asyncio.Lock(), asyncio.Lock()

@@ -20,7 +20,7 @@ from dfbatch.run.reader import Found, Reader
 from dfbatch.schemas import Invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from dfbatch.ledger.records import ChunkRecord
@@ -208,9 +208,9 @@ class Sheet:
         self.found["outcome"][laid] = CODE["missing"]
         self.errors.update(dict.fromkeys(laid.tolist(), why))
 
-    def columns(self, take: np.ndarray[Any, Any] | None = None) -> list[Column]:
-        """The answer's columns, fanned out onto rows by `take`."""
-        return [builder.column(take) for builder in self._builders]
+    def columns(self, take: np.ndarray[Any, Any] | None = None, *, kinds: Collection[str] = ()) -> list[Column]:
+        """The answer's columns, or those of these kinds, fanned out onto rows by `take`."""
+        return [builder.column(take) for builder in self._builders if not kinds or builder.kind.name in kinds]
 
     def added(self, name: str, take: np.ndarray[Any, Any]) -> Column:
         """One of the columns that `include` adds."""

@@ -184,6 +184,8 @@ class _Made:
                 like=self.like,
                 progress=self.options.progress,
             )
+            if self.options.notify is not None:
+                run.notify(self.options.notify)
             run.why = not_reused(place, ready.record, ready.claimed.cover)
             then(run)
         except BaseException:

@@ -27,6 +27,21 @@ if TYPE_CHECKING:
 LinesOf = Callable[[np.ndarray[Any, Any]], Iterable[bytes]]  # indices → their parts as lines, in order
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Requests to be asked: their positions and digests, the bytes of their parts, and where to read those."""
+
+    requests: np.ndarray[Any, Any]  # REQUEST
+    lengths: np.ndarray[Any, Any]
+    lines_of: LinesOf
+    groups: np.ndarray[Any, Any] | None = None  # of those that share a prefix of their own, by a number; else -1
+
+    def only(self, which: np.ndarray[Any, Any]) -> Wanted:
+        """Some of them, by index."""
+        groups = None if self.groups is None else self.groups[which]
+        return Wanted(self.requests[which], self.lengths[which], lambda at: self.lines_of(which[at]), groups)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """How requests are asked: as the run asks them, or again in another way."""
@@ -67,9 +82,7 @@ class Terms:
 def spool(
     ledger: Ledger,
     record: RunRecord,
-    requests: np.ndarray[Any, Any],
-    lengths: np.ndarray[Any, Any],
-    lines_of: LinesOf,
+    wanted: Wanted,
     *,
     terms: Terms,
     order: np.ndarray[Any, Any] | None = None,
@@ -83,9 +96,9 @@ def spool(
     size: int | Literal["auto"] = terms.size or "auto"
     made: list[ChunkRecord] = []
     first = ledger.next_ordinal(record.id) + after
-    order = np.arange(len(requests)) if order is None else order
+    order = np.arange(len(wanted.requests)) if order is None else order
     try:
-        for ordinal, cut in enumerate(chunks.cut(lengths[order] + shared.overhead, chunk_size=size), first):
+        for ordinal, cut in enumerate(chunks.cut(wanted.lengths[order] + shared.overhead, chunk_size=size), first):
             nonce = "d" + secrets.token_hex(NONCE_WIDTH)[: NONCE_WIDTH - 1]
             which = np.sort(order[cut.start : cut.stop])
             chunk = ChunkRecord(
@@ -96,7 +109,7 @@ def spool(
                 shared=terms.shared,
                 nonce=nonce,
                 requests=len(cut),
-                bytes=body_length(shared, int(lengths[which].sum()), len(cut)),
+                bytes=body_length(shared, int(wanted.lengths[which].sum()), len(cut)),
                 max_tokens=terms.max_tokens,
                 allowed=terms.allowed,
                 kind=terms.kind,
@@ -104,8 +117,8 @@ def spool(
                 head=terms.head,
             )
             made.append(chunk)
-            write_array(ledger.chunk_file(chunk.id, "map.npy"), requests[which])
-            write_blocks(ledger.chunk_file(chunk.id, "spool"), lines_of(which))
+            write_array(ledger.chunk_file(chunk.id, "map.npy"), wanted.requests[which])
+            write_blocks(ledger.chunk_file(chunk.id, "spool"), wanted.lines_of(which))
     except BaseException:
         remove(ledger, [chunk.id for chunk in made])
         raise
@@ -152,7 +165,7 @@ def _pieces(
         return (line + b"\n" for line in compress(lines(path), wanted.tolist()))
 
     lengths = line_lengths(ledger, chunk)[part]
-    return spool(ledger, record, requests, lengths, lines_of, terms=Terms.as_asked(chunk, size), after=after)
+    return spool(ledger, record, Wanted(requests, lengths, lines_of), terms=Terms.as_asked(chunk, size), after=after)
 
 
 def line_lengths(ledger: Ledger, chunk: ChunkRecord) -> np.ndarray[Any, Any]:
@@ -191,7 +204,7 @@ def shared_of(record: RunRecord, head: str, *, at_once: bool = False) -> Shared:
 
 
 def parts_from(ledger: Ledger, chunks: Iterable[ChunkRecord], digests: np.ndarray[Any, Any]) -> dict[int, bytes]:
-    """The parts of these requests, by their index in `digests`, from whatever spools still hold them."""
+    """The parts of these requests with their marks, by index in `digests`, from whatever spools still hold them."""
     found: dict[int, bytes] = {}
     for chunk in chunks:
         path = ledger.chunk_file(chunk.id, "spool")

@@ -22,6 +22,7 @@ from dfbatch.ledger.states import ABANDONED, RELEASED, SPLIT
 from dfbatch.results import CODE, SUCCEEDED, answer, parse
 from dfbatch.run.again import ask, changed_terms, unanswered
 from dfbatch.run.claims import cover
+from dfbatch.run.limits import as_told
 from dfbatch.run.prices import known
 from dfbatch.run.spools import Terms
 
@@ -93,8 +94,8 @@ def _again(ledger: Ledger, record: RunRecord, sheet: Sheet, own: list[ChunkRecor
 
 
 def _longer(ledger: Ledger, record: RunRecord, sheet: Sheet, own: list[ChunkRecord]) -> bool:
-    model = known(ledger.folder, record.spec.prices).find(record.model)
-    limit = min(LONGER * record.max_tokens, model.most if model and model.most else LONGEST)
+    model = as_told(ledger.folder, record, known(ledger.folder, record.spec.prices).find(record.model))
+    limit = min(LONGER * record.max_tokens, model.most or LONGEST)
     cut = _ours(record, sheet, "truncated") | _previewed(ledger, record, sheet, "truncated", "longer")
     wanted = np.flatnonzero(cut & (_tried(ledger, sheet, own, "longer") == 0))
     wanted = np.array([index for index in wanted.tolist() if sheet.errors.get(index) == CUT], np.int64)

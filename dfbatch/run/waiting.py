@@ -10,6 +10,7 @@ from dfbatch.run.driver import STEP
 
 if TYPE_CHECKING:
     from dfbatch.progress import Display
+    from dfbatch.run.clicks import Clicks
     from dfbatch.run.driver import Driver
     from dfbatch.run.handle import Run
 
@@ -17,11 +18,18 @@ SHOWN: Final = 1.0  # seconds between moments that are shown
 
 
 def watch(
-    run: Run, driver: Driver, display: Display | None, *, timeout: float | None, until: str, quiet: float
+    run: Run,
+    driver: Driver,
+    display: Display | None,
+    *,
+    clicks: Clicks,
+    timeout: float | None,
+    until: str,
+    quiet: float,
 ) -> None:
     """Wait until all is answered, or sent; nothing is shown for the first `quiet` seconds.
 
-    Raises StillRunning after `timeout` seconds, and Detached on the stop button.
+    Raises StillRunning after `timeout` seconds, and Detached on the stop button or a click on Detach.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     due = time.monotonic() + quiet
@@ -29,10 +37,14 @@ def watch(
         while driver.running and not (until == "sent" and driver.all_sent):
             if deadline is not None and time.monotonic() >= deadline:
                 raise _still(run, timeout or 0.0)
+            if clicks.detached:
+                raise Detached(driver.let_go(), run=run)
             if display and time.monotonic() >= due:
                 due = time.monotonic() + SHOWN
                 display.show(run.snapshot())
             driver.pause(STEP if deadline is None else min(STEP, max(0.0, deadline - time.monotonic())))
+    except Detached:
+        raise
     except KeyboardInterrupt:
         raise Detached(driver.detach(), run=run) from None
     finally:

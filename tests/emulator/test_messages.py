@@ -61,6 +61,13 @@ def test_a_direct_body_that_is_no_object_is_refused(api: Api, content: bytes) ->
         assert refusal(api.http.post(path, content=content))[0] == 400
 
 
+def test_a_count_takes_a_thinking_budget_without_max_tokens(api: Api) -> None:
+    params = ask("text", max_tokens=None, thinking={"type": "enabled", "budget_tokens": 1_024})
+
+    assert api.http.post("/v1/messages/count_tokens", json=params).status_code == 200
+    assert api.http.post("/v1/messages", json=params | {"max_tokens": 1_024}).status_code == 400
+
+
 def test_a_count_is_an_estimate_within_five_percent(api: Api) -> None:
     counts, real = [], []
     for row in range(40):
@@ -163,6 +170,33 @@ def test_a_model_is_found_by_alias_with_its_limits(api: Api) -> None:
     assert model["capabilities"]["batch"] == {"supported": True}
     assert model["capabilities"]["thinking"]["types"]["adaptive"] == {"supported": False}
     assert refusal(api.http.get("/v1/models/claude-nope")) == (404, "not_found_error", "model: claude-nope")
+
+
+def test_a_model_tells_every_capability_and_only_its_own_kinds_of_thinking(api: Api) -> None:
+    """Keys as in §5 of the reference, kinds as in its matrix (§3.2)."""
+    kinds = {
+        "claude-fable-5-2": {"adaptive"},
+        "claude-opus-5-5": {"adaptive"},
+        "claude-sonnet-5-5": {"adaptive", "between_tools"},
+        "claude-haiku-5-5": {"adaptive", "disabled"},
+        "claude-opus-4-6": {"adaptive", "enabled", "disabled"},
+        "claude-haiku-4-5": {"enabled", "disabled"},
+    }
+    told = {name: api.http.get(f"/v1/models/{name}").json()["capabilities"] for name in kinds}
+
+    for able in told.values():
+        assert set(able) == {
+            *("batch", "citations", "code_execution", "image_input", "pdf_input", "structured_outputs"),
+            *("effort", "thinking", "context_management", "server_tools"),
+        }
+        assert set(able["thinking"]) == {"supported", "types"}
+        assert set(able["thinking"]["types"]) == {"adaptive", "enabled", "disabled", "between_tools"}
+        assert set(able["effort"]) == {"supported", "low", "medium", "high", "xhigh", "max"}
+        assert set(able["server_tools"]) >= {"web_search", "code_execution"}
+    assert {
+        name: {kind for kind, can in able["thinking"]["types"].items() if can["supported"]}
+        for name, able in told.items()
+    } == kinds
 
 
 @pytest.mark.parametrize("model", catalogue().models, ids=lambda model: model.id)

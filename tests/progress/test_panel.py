@@ -12,7 +12,7 @@ import nbclient
 import nbformat
 import pytest
 
-from dfbatch.progress import BatchMark, Snapshot, panel
+from dfbatch.progress import BatchMark, Snapshot, browser, drawing
 
 ROOT = Path(__file__).parents[2]
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -47,7 +47,7 @@ def test_a_saved_notebook_keeps_the_static_summary_and_no_widget(shown: str, tmp
     assert "dfbatch.open('7f3a')" in page["text/plain"]
     assert "&lt;script&gt;alert" in page["text/html"]
     assert "<script" not in page["text/html"]
-    assert "alert" not in json.dumps(saved.metadata)
+    assert "alert('x')" not in json.dumps(saved.metadata)
     assert comms.strip() == "0"
 
 
@@ -116,14 +116,14 @@ print(sorted(set(told), key=told.index))
 
 
 def test_the_bar_speaks_of_rows_that_have_an_outcome_and_of_nothing_else(halfway: Snapshot) -> None:
-    said = panel.state(halfway)
+    said = drawing.state(halfway)
 
     assert (said["done"], said["rows"]) == (597, 1000)
     assert said["spoken"] == ("597 of 1,000 rows have an outcome: 590 succeeded, 7 refused; waiting for 2 batches")
 
 
 def test_every_part_of_the_bar_has_its_word_and_sign_beside_the_colour(halfway: Snapshot) -> None:
-    parts = panel.state(halfway)["parts"]
+    parts = drawing.state(halfway)["parts"]
 
     assert [(part["sign"], part["count"], part["name"]) for part in parts] == [
         ("✓", "590", "succeeded"),
@@ -134,18 +134,18 @@ def test_every_part_of_the_bar_has_its_word_and_sign_beside_the_colour(halfway: 
 
 
 def test_every_batch_has_a_mark_with_its_state_and_age(halfway: Snapshot) -> None:
-    assert [mark["text"] for mark in panel.state(halfway)["marks"]] == [
+    assert [mark["text"] for mark in drawing.state(halfway)["marks"]] == [
         "1: done",
         "2: waiting 2 min",
         "3: waiting 1 min",
     ]
-    assert panel.state(halfway)["marks"][1]["title"] == "240 requests, msgbatch_02"
+    assert drawing.state(halfway)["marks"][1]["title"] == "240 requests, msgbatch_02"
 
 
 def test_a_thousand_batches_are_counted_instead_of_drawn(halfway: Snapshot) -> None:
     states = ["done"] * 700 + ["waiting"] * 60 + ["failed"] + ["planned"] * 239
     marks = tuple(BatchMark(str(at), state, 1) for at, state in enumerate(states))  # type: ignore[arg-type]  # all valid
-    said = panel.state(replace(halfway, batches=marks))
+    said = drawing.state(replace(halfway, batches=marks))
 
     assert said["more"] == "and 239 planned, 21 waiting, 700 done"
     assert [mark["state"] for mark in said["marks"]] == ["failed", *["waiting"] * 39]
@@ -153,19 +153,113 @@ def test_a_thousand_batches_are_counted_instead_of_drawn(halfway: Snapshot) -> N
 
 def test_all_that_is_handed_over_is_one_small_json_value(halfway: Snapshot) -> None:
     marks = tuple(BatchMark(str(at), "waiting", 1, 1.0, f"msgbatch_{at:024}") for at in range(10_000))
-    said = panel.state(replace(halfway, batches=marks))
+    said = drawing.state(replace(halfway, batches=marks))
 
     assert json.loads(json.dumps(said)) == said
     assert len(json.dumps(said)) < 8192
 
 
 def test_the_drawing_never_parses_text_as_markup() -> None:
-    source = panel._ESM
+    source = browser.ESM
 
     assert not [
         word for word in ("innerHTML", "outerHTML", "insertAdjacent", "document.write", "eval(") if word in source
     ]
-    assert "http" not in source + panel._CSS
+    assert "http" not in source + browser.CSS
+
+
+HEAR = """
+class Noted:
+    blocks, held, said = True, False, []
+    def cancel(self): self.said.append("cancel")
+    def detach(self): self.said.append("detach")
+    def hold(self): self.said.append("hold")
+    def send(self): self.said.append("send")
+from dfbatch.progress.pace import Pace
+from dfbatch.progress.panel import Panel
+now = 0.0
+shown = Panel(Pace(clock=lambda: now), controls=Noted())
+shown.show(half)
+widget = shown._widget
+def click(word):
+    shown._hear(widget, {"say": word}, [])
+"""
+
+
+def test_buttons_are_alive_once_the_panel_has_said_hello(tmp_path: Path) -> None:
+    said = HEAR + "before = widget.state['live']; click('hello'); print(before, widget.state['live'])"
+
+    assert _printed(_run([SHOW + CLOSE, said], tmp_path)) == "False True"
+
+
+def test_what_is_clicked_is_done_while_the_panel_is_shown_and_never_after(tmp_path: Path) -> None:
+    said = (
+        HEAR
+        + """
+for word in ("cancel", "detach", "hold", "send", "__class__", None): click(word)
+shown._hear(widget, "cancel", [])
+shown.close(half)
+for word in ("cancel", "hello"): click(word)
+print(Noted.said)
+"""
+    )
+
+    assert _printed(_run([SHOW + CLOSE, said], tmp_path)) == "['cancel', 'detach', 'hold', 'send']"
+
+
+class _Controls:
+    blocks, held = True, False
+
+    def cancel(self) -> None: ...
+
+    def detach(self) -> None: ...
+
+    def hold(self) -> None: ...
+
+    def send(self) -> None: ...
+
+
+def _labels(snapshot: Snapshot, **said: Any) -> list[str]:
+    controls = _Controls()
+    for name, value in said.items():
+        setattr(controls, name, value)
+    return [button["label"] for button in drawing.state(snapshot, controls=controls)["buttons"]]
+
+
+def test_only_what_can_be_done_now_is_offered(halfway: Snapshot, ended: Snapshot) -> None:
+    unsent = replace(halfway, batches=(BatchMark("1", "planned", 600),))
+
+    assert _labels(halfway) == ["Cancel", "Detach"]
+    assert _labels(halfway, blocks=False) == ["Cancel"]
+    assert _labels(unsent) == ["Cancel", "Detach", "Pause new chunks"]
+    assert _labels(unsent, held=True) == ["Cancel", "Detach", "Send the rest"]
+    assert _labels(ended) == drawing.state(halfway)["buttons"] == []
+
+
+def test_what_cannot_be_undone_is_asked_about_with_what_it_means(halfway: Snapshot) -> None:
+    asked = {button["say"]: button["ask"] for button in drawing.state(halfway, controls=_Controls())["buttons"]}
+
+    assert asked == {
+        "cancel": "Cancel 1,000 rows? What is answered is kept and paid; nothing else is sent.",
+        "detach": "",
+    }
+
+
+def test_money_is_told_as_far_as_it_is_known(halfway: Snapshot) -> None:
+    rich = replace(halfway, reserved="$2.00", forecast="$1.10 to $1.60", saved=(("batches", "$0.41"),), retries=3)
+
+    assert drawing.state(halfway)["money"] == ["spent $0.41 as-if"]
+    assert drawing.state(rich)["money"] == [
+        "spent $0.41 as-if",
+        "reserved $2.00",
+        "forecast $1.10 to $1.60",
+        "$0.41 saved by batches",
+    ]
+    assert drawing.state(rich)["facts"][-1] == "3 requests asked again"
+
+
+def _printed(saved: Any) -> str:
+    return "".join(out.text for out in saved.cells[1].outputs if out.output_type == "stream").strip()
 
 
 def _run(cells: list[str], folder: Path) -> Any:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfbatch.progress import BatchMark, Snapshot, summary
+from dfbatch.progress import BatchMark, Cause, Share, Snapshot, summary
 
 if TYPE_CHECKING:
     from typing import Final
 
 NASTY: Final = "<script>alert('x')</script>\x1b[2J"
-VOID_FREE: Final = {"div", "p", "strong", "table", "thead", "tbody", "tr", "th", "td", "code"}
+VOID_FREE: Final = {"div", "p", "strong", "table", "thead", "tbody", "tr", "th", "td", "code", "img"}
 
 
 def test_one_line_says_all_that_matters_while_waiting(halfway: Snapshot) -> None:
@@ -69,7 +69,7 @@ def test_a_run_left_half_way_says_that_it_is_not_over(halfway: Snapshot) -> None
 
 
 def test_what_reuse_saved_stands_beside_what_was_spent(ended: Snapshot, halfway: Snapshot) -> None:
-    saved = "$0.12 as-if"
+    saved = (("reuse", "$0.12 as-if"),)
     cells = _Reader.of(summary.html(replace(ended, saved=saved))).cells
 
     assert cells[cells.index("spent") + 1] == "$0.41 as-if, $0.12 as-if saved by reuse"
@@ -124,6 +124,19 @@ def test_a_thousand_batches_are_named_by_the_first_twelve(ended: Snapshot) -> No
     cells = _Reader.of(summary.html(replace(ended, batches=batches))).cells
 
     assert cells[cells.index("batches") + 1].endswith("msgbatch_11 and 988 more")
+
+
+def test_labels_and_causes_are_shown_and_nothing_in_them_becomes_markup(ended: Snapshot) -> None:
+    hostile = "<script>alert('x')</script>"
+    shares = tuple(Share(hostile, f"{hostile}{at}", 50 - at, 0.1, 0.05, 0.2) for at in range(20))
+    seen = replace(ended, shares=shares, causes=(Cause("errored", hostile, 3, (1, 2)),))
+    made = summary.html(seen)
+
+    assert "script" not in _Reader.of(made).tags
+    assert _Reader.of(made).cells.count(hostile) == 2
+    assert "8 more" in _Reader.of(made).cells
+    assert "1, 2, …" in _Reader.of(made).cells
+    assert f"3 errored: {hostile} (rows 1, 2, …)" in summary.text(seen)
 
 
 class _Reader(HTMLParser):

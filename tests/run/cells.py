@@ -203,6 +203,8 @@ def ask(cell: dict[str, Any]) -> dict[str, Any]:
             if cell.get("until"):
                 run = frame.claude.submit("{text}", backend=backend, progress=False, **more)
                 return {"run": run.id, "status": run.status}
+            if cell.get("preview"):
+                frame.claude.preview("{text}", rows=cell["preview"], backend=backend, progress=False, **more)
             out = frame.claude.batch("{text}", backend=backend, progress=False, **more)
             return {"answers": [None if pd.isna(cell) else cell for cell in out["answer"]], "frame": whole(out)}
         except (DfbatchError, dfbatch.Detached) as error:

@@ -13,13 +13,14 @@ from collections import Counter, deque
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .plain_server import ROUTE, PlainServer, digest, echo
+from .plain_server import ROUTE, Gate, PlainServer, digest, echo
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from http.server import BaseHTTPRequestHandler
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: what closes, closes by a reset
+MODELS = "/v1/models/"
 PLACES = {4: "list", 5: "retrieve", 6: "results"}  # parts of a path → what is called
 STATUS = {"overloaded_error": 529, "rate_limit_error": 429, "timeout_error": 504, "invalid_request_error": 400}
 
@@ -43,6 +44,9 @@ class LossyServer(PlainServer):
         self.held: set[str] = set()  # the texts whose messages wait at the gate; none: all do
         self.most = 1 << 40  # bytes of a body; a longer one is too large
         self.mishaps: deque[Mishap] = deque()
+        self.models: dict[str, dict[str, Any]] = {}  # what is told of each; of others nothing is
+        self.telling: str | int | bytes = 200  # how: a status, `reset`, or something else altogether
+        self.gates["models"] = Gate()
         self.direct: Counter[str] = Counter()  # how often `/v1/messages` was paid for each request
         self.called: Counter[str] = Counter()
         self._ends: dict[str, datetime] = {}
@@ -94,9 +98,12 @@ def _lossy(server: LossyServer, plain: Any) -> type[BaseHTTPRequestHandler]:  # 
             super().send_response(code, message)
 
         def do_GET(self) -> None:  # noqa: N802 - as http.server names it
-            place = PLACES.get(len(self.path.partition("?")[0].split("/")), "other")
+            parts = self.path.partition("?")[0].split("/")
+            place = "models" if self.path.startswith(MODELS) else PLACES.get(len(parts), "other")
             server.called[place] += 1
-            if place == "list" and server.busy:
+            if place == "models":
+                self._describe(parts[-1])
+            elif place == "list" and server.busy:
                 server.busy -= 1
                 self._error(429, "rate_limit_error")
             else:
@@ -114,6 +121,24 @@ def _lossy(server: LossyServer, plain: Any) -> type[BaseHTTPRequestHandler]:  # 
             else:
                 server.called["cancel"] += self.path.endswith("/cancel")
                 super().do_POST()
+
+        def _describe(self, model: str) -> None:
+            server.gates["models"].pass_through()
+            if server.telling == "reset":
+                self._cut("reset")
+            elif isinstance(server.telling, bytes):
+                self._send(server.telling)
+            elif server.telling == 200 and model in server.models:
+                self._json(server.models[model])
+            else:
+                status = int(server.telling)
+                self._error(404 if status == 200 else status, "not_found_error" if status == 200 else "api_error")
+
+        def _send(self, text: bytes) -> None:
+            self.send_response(200)
+            self.send_header("content-length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
 
         def _body(self) -> bytes:
             read: bytes = self.rfile.read(int(self.headers.get("content-length", 0)))

@@ -54,7 +54,7 @@ class Site(Protocol):
         """How often each request was paid for."""
 
     def calls(self, route: str) -> int:
-        """How often a route was called: create, list, retrieve, results, cancel, messages."""
+        """How often a route was called: create, list, retrieve, results, cancel, messages, models."""
 
 
 def ask_as_stranger(site: Site, texts: str) -> str:
@@ -162,4 +162,5 @@ ROUTES = {
     "results": "GET /v1/messages/batches/{id}/results",
     "cancel": "POST /v1/messages/batches/{id}/cancel",
     "messages": "POST /v1/messages",
+    "models": "GET /v1/models/{id}",
 }

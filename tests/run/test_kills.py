@@ -37,6 +37,16 @@ def cell(home: Path, url: str, **more: Any) -> dict[str, Any]:
     return {"home": str(home), "url": url, "texts": TEXTS, **more}
 
 
+def strange(cases: list[dict[str, Any]], ends: list[dict[str, Any]]) -> list[Any]:
+    """What stands in a row instead of the answer to it; None where nothing does."""
+    return [
+        said
+        for one, told in zip(cases, ends, strict=True)
+        for text, said in zip(one["texts"], told.get("answers", [told] * len(one["texts"])), strict=True)
+        if said != f"answer to {text}"
+    ]
+
+
 def killed_before_the_reply(cells: Cells, plain: PlainServer, home: Path) -> None:
     """One cell, whose batch the server has accepted and whose reply never comes."""
     plain.gates["reply"].close()
@@ -212,20 +222,41 @@ def test_killed_at_any_step_of_what_goes_ahead_the_bill_is_the_same_but_for_call
     again = cells.run(*[one | {"die_at": None} for one in cases])
     emulator.wait_idle()
     billed = [*emulator.usage()["billed_by_digest"].values()]
-    wrong = [
-        (one["texts"][at], said)
-        for one, told in zip(cases, again, strict=True)
-        for at, said in enumerate(told.get("answers", [told]))
-        if said != f"answer to {one['texts'][at]}"
-    ]
+    wrong = strange(cases, again)
 
     assert sum(one["status"] == -signal.SIGKILL for one in killed) > 0.8 * len(cases)
     assert len(billed) == 45 * (len(cases) + 1)
     assert set(billed) <= {1, 2}
     in_flight = 4 if way == "now" else 1
     assert billed.count(2) <= in_flight * len(cases)
-    assert [said for _, said in wrong] == [None] * len(wrong)
+    assert wrong == [None] * len(wrong)
     assert len(wrong) <= (in_flight * len(cases) if way == "now" else 0)
+
+
+@pytest.mark.parametrize("every", [23, pytest.param(2, marks=pytest.mark.full)])
+def test_killed_at_any_step_of_a_preview_and_of_the_run_after_it_only_calls_in_flight_are_billed_again(
+    cells: Cells, emulator: Server, tmp_path: Path, every: int
+) -> None:
+    clock = f"{emulator.url}/_emulator/clock"
+
+    def case(name: str, **more: Any) -> dict[str, Any]:
+        texts = [f"preview {name}-{at}" for at in range(30)]
+        return cell(tmp_path / name, emulator.url, clock=clock, **{"texts": texts, "preview": 8, **more})
+
+    (dry,) = cells.run(case("dry"))
+    cases = [case(f"at{step}", die_at=step) for step in range(1, dry["steps"] + 1, every)]
+    killed = cells.run(*cases)
+    again = cells.run(*[one | {"die_at": None} for one in cases])
+    emulator.wait_idle()
+    billed = [*emulator.usage()["billed_by_digest"].values()]
+    wrong = strange(cases, again)
+
+    assert sum(one["status"] == -signal.SIGKILL for one in killed) > 0.8 * len(cases)
+    assert len(billed) == 30 * (len(cases) + 1)
+    assert set(billed) <= {1, 2}
+    assert billed.count(2) <= 4 * len(cases)
+    assert wrong == [None] * len(wrong)
+    assert len(wrong) <= 4 * len(cases)
 
 
 @pytest.mark.parametrize("every", [31, pytest.param(4, marks=pytest.mark.full)])

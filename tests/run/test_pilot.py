@@ -8,9 +8,10 @@ import polars as pl
 import pytest
 
 import dfbatch
+from dfbatch.bounds import wilson
 from dfbatch.emulator import Server
 from dfbatch.errors import BudgetReached, PilotFailed
-from dfbatch.run.gate import _at_least
+from dfbatch.run.gate import SURE
 
 from .sites import KEY
 
@@ -155,7 +156,7 @@ def test_a_pilot_is_a_random_part_of_the_run_and_the_same_again(begin: Begin) ->
 
 @pytest.mark.parametrize(("useless", "count", "least"), [(0, 40, 0.0), (20, 40, 0.37), (41, 41, 0.93), (8, 40, 0.12)])
 def test_a_share_is_judged_by_its_confidence_bound(useless: int, count: int, least: float) -> None:
-    assert _at_least(useless, count) == pytest.approx(least, abs=0.01)
+    assert wilson(useless, count, errors=SURE)[0] == pytest.approx(least, abs=0.01)
 
 
 def test_after_the_pilot_the_forecast_is_made_from_its_answers(server: Server) -> None:

@@ -51,8 +51,9 @@ def sampled(server: Server) -> dfbatch.Anthropic:
 
 
 def left(home: Path) -> list[str]:
-    """The files of the ledger, but for the database's own."""
-    return sorted(str(path.relative_to(home)) for path in home.rglob("*") if not path.name.startswith("ledger.sqlite"))
+    """The files of the ledger, but for the database's own, and what the server tells of models."""
+    found = sorted(str(path.relative_to(home)) for path in home.rglob("*"))
+    return [name for name in found if not name.startswith(("ledger.sqlite", "models"))]
 
 
 def test_a_plan_costs_nothing_and_leaves_nothing_behind(
@@ -63,7 +64,7 @@ def test_a_plan_costs_nothing_and_leaves_nothing_behind(
     plan = frame.claude.plan("Sum up: {text}", backend=sampled)
 
     assert (server.usage()["requests"], server.usage()["dollars"]) == (0, 0)
-    assert server.usage()["calls"] == {"POST /v1/messages/count_tokens": 20}
+    assert server.usage()["calls"] == {"POST /v1/messages/count_tokens": 20, "GET /v1/models/{id}": 1}
     assert dfbatch.runs() == []
     assert left(ledger_home) in ([], ["runs"], ["chunks", "runs"])
     assert plan.tokens_in.how == "count_tokens of 20 requests"
@@ -249,7 +250,7 @@ def test_submit_refuses_when_a_cell_was_edited_and_nothing_is_billed(
     )
     assert isinstance(caught.value, InputError)
     assert server.usage()["requests"] == 0
-    assert set(server.usage()["calls"]) == {"POST /v1/messages/count_tokens"}
+    assert set(server.usage()["calls"]) == {"POST /v1/messages/count_tokens", "GET /v1/models/{id}"}
     assert dfbatch.runs() == []
     frame.loc[17, "text"] = texts(7, 30)[17]
     assert plan.submit().wait().counts == {"succeeded": 30}

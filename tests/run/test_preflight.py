@@ -89,6 +89,8 @@ def test_what_was_answered_before_proves_the_call(server: Server) -> None:
 def test_a_slip_in_the_call_costs_nothing_and_names_parameter_and_row(
     server: Server, options: dict[str, Any], kind: type[Exception], told: str
 ) -> None:
+    """Where the server tells nothing of models; what it does tell is told sooner: `test_limits.py`."""
+    server.house.faults.arm(["500@model"])
     with pytest.raises(kind, match=r"at row 0, which went ahead alone") as caught:
         ask(server, **options)
 
@@ -99,6 +101,7 @@ def test_a_slip_in_the_call_costs_nothing_and_names_parameter_and_row(
 
 
 def test_a_call_that_was_mended_is_sent_as_a_whole(server: Server) -> None:
+    server.house.faults.arm(["500@model"])
     with pytest.raises(ApiError):
         ask(server, max_tokens=100_000)
     run = ask(server, max_tokens=1000)

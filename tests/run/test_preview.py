@@ -158,8 +158,9 @@ def test_the_line_is_printed_before_anything_is_sent(
 
 
 def test_a_model_without_a_price_is_said_to_have_none(
-    server: Server, sampled: dfbatch.Anthropic, capsys: pytest.CaptureFixture[str]
+    server: Any, sampled: dfbatch.Anthropic, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    server.house.faults.arm(["500@model"])  # else it is told that there is none
     frame: Any = pl.DataFrame({"text": ["a"]})
     with pytest.warns(RowsFailedWarning):
         frame.claude.preview("{text}", model="nobody-knows-it", backend=sampled, progress=False)

@@ -73,7 +73,7 @@ def test_a_reopened_run_that_waits_counts_from_its_beginning(submit: Any, plain:
     assert shown.counts == {"pending": 1, "succeeded": 2}
     assert shown.reused == 2
     assert shown.elapsed > 4.9 * HOUR  # the test's clock is fast
-    assert shown.saved == str(done.cost)
+    assert shown.saved == (("reuse", str(done.cost)),)
     plain.ending.set()
     assert (again.wait().counts, run.wait().counts) == ({"succeeded": 3}, {"succeeded": 3})
 
@@ -110,16 +110,17 @@ def test_a_run_that_paused_stands_still(submit: Any) -> None:
 def test_what_reuse_saved_is_said_in_dollars_at_the_end(submit: Any, capsys: pytest.CaptureFixture[str]) -> None:
     first = submit("a", "b").wait()
     run = submit("a", "b", "c", progress="log").wait()
-    saved = str(first.cost)
+    saved, batches = str(first.cost), str(run.cost)  # a batch costs half
 
     assert run.cost.saved is not None
     assert run.cost.saved.reuse == first.cost.spent
-    assert f"  spent:   {run.cost}, {saved} saved by reuse\n" in summary.text(run.snapshot())
-    assert f"{saved} saved by reuse</td>" in summary.html(run.snapshot())
+    assert f"  spent:   {run.cost}, {batches} saved by batches, {saved} by reuse\n" in summary.text(run.snapshot())
+    assert f"{batches} saved by batches, {saved} by reuse</td>" in summary.html(run.snapshot())
     assert re.search(
-        rf" · {re.escape(str(run.cost))} · {re.escape(saved)} saved by reuse$", summary.line(run.snapshot())
+        rf" · {re.escape(str(run.cost))} · {re.escape(batches)} saved by batches, {re.escape(saved)} by reuse$",
+        summary.line(run.snapshot()),
     )
-    assert "saved" not in summary.text(first.snapshot())
+    assert "reuse" not in summary.text(first.snapshot())
 
 
 def test_a_saving_of_an_unknown_price_is_not_made_up(submit: Any) -> None:
@@ -133,7 +134,7 @@ def test_a_saving_of_an_unknown_price_is_not_made_up(submit: Any) -> None:
 def test_savings_with_an_emulator_are_as_if(local: dfbatch.Anthropic, submit: Any) -> None:
     submit("a", backend=local).wait()
 
-    assert submit("a", backend=local).wait().snapshot().saved.endswith(" as-if")
+    assert submit("a", backend=local).wait().snapshot().saved[-1][1].endswith(" as-if")
 
 
 def test_a_run_that_failed_entirely_shows_it_reopened(submit: Any, plain: PlainServer) -> None:

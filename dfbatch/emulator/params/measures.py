@@ -38,7 +38,8 @@ def quiet_effort(params: dict[str, Any], case: Case) -> int | None:
 def budget_left(params: dict[str, Any], _case: Case) -> int | None:
     """What max_tokens leaves beyond the thinking budget."""
     budget = (params.get("thinking") or {}).get("budget_tokens")
-    return None if budget is None else int(params["max_tokens"] - budget)
+    most = params.get("max_tokens")  # left out where tokens are only counted
+    return None if budget is None or most is None else int(most - budget)
 
 
 def forced_tool(params: dict[str, Any], _case: Case) -> bool:

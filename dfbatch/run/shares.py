@@ -1,0 +1,95 @@
+"""How often each label was given, with the interval in which its share lies; and why rows have no answer, by cause."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from dfbatch.bounds import wilson
+from dfbatch.columns import Builder, Column
+from dfbatch.errors import UnknownColumn
+from dfbatch.kinds import TEXT, Kind
+from dfbatch.progress import Cause, Share
+from dfbatch.progress.words import plain
+from dfbatch.results import CODE, OUTCOMES, PENDING, SUCCEEDED
+from dfbatch.run import votes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dfbatch.ledger.records import RunRecord
+    from dfbatch.run.sheet import Sheet
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+LABELS: Final = ("category", "bool")  # kinds whose values are counted
+CAUSES: Final = 8
+ROWS: Final = 6  # rows named with a cause
+WIDTH: Final = 160  # signs of a cause
+
+
+def shares(sheet: Sheet, record: RunRecord, take: Array) -> list[Share]:
+    """Of every column that holds labels: each label, the rows that have it, their share of those with an answer.
+
+    The interval is Wilson's, with a confidence of 95 %: where all rows of interest are in the frame there is nothing
+    to infer, and it says how far a frame like this one may differ by chance.
+    """
+    take, _ = votes.elected(sheet, record.spec.samples, take)
+    made = sheet.columns(take, kinds=LABELS)
+    return [share for column in made for share in _of(_named(column, sheet, record))]
+
+
+def _named(column: Column, sheet: Sheet, record: RunRecord) -> Column:
+    """By the name that the user sees."""
+    order = [name for name, _ in sheet.schema.fields]
+    names = [name for name, _ in record.spec.columns]
+    name = names[order.index(column.name)] if len(names) == len(order) else column.name
+    return Column(name, column.kind, column.values, column.valid)
+
+
+def _of(column: Column) -> Iterable[Share]:
+    values = column.values[column.valid]
+    labels = column.kind.categories or ("False", "True")
+    counts = np.bincount(values.astype(np.int64), minlength=len(labels)).tolist()
+    for label, count in zip(labels, counts, strict=True):
+        low, high = wilson(count, len(values))
+        yield Share(plain(column.name), plain(label), count, count / max(1, len(values)), low, high)
+
+
+def as_columns(found: list[Share], column: str | None) -> list[Column]:
+    """The shares as a table; `column` names one of the columns."""
+    names = list(dict.fromkeys(share.column for share in found))
+    if column is not None and column not in names:
+        raise UnknownColumn(
+            f"no column {column!r} with labels", hint=f"columns with labels: {', '.join(names) or 'none'}"
+        )
+    rows = [share for share in found if column in (None, share.column)]
+    fields: list[tuple[str, Kind, list[Any]]] = [
+        ("column", TEXT, [share.column for share in rows]),
+        ("label", TEXT, [share.label for share in rows]),
+        ("rows", Kind("int"), [share.rows for share in rows]),
+        ("share", Kind("float"), [share.share for share in rows]),
+        ("low", Kind("float"), [share.low for share in rows]),
+        ("high", Kind("float"), [share.high for share in rows]),
+    ]
+    return [_column(name, kind, values) for name, kind, values in fields]
+
+
+def _column(name: str, kind: Kind, values: list[Any]) -> Column:
+    builder = Builder(name, kind, len(values))
+    builder.put(range(len(values)), values)
+    return builder.column()
+
+
+def causes(sheet: Sheet, take: Array, errors: Column) -> list[Cause]:
+    """Why rows have no answer, the most frequent cause first, with the first rows of each."""
+    outcomes = sheet.outcomes(take)
+    failed = np.flatnonzero(~np.isin(outcomes, (SUCCEEDED, PENDING, CODE["skipped"])))
+    why = [(OUTCOMES[outcomes[row]], str(errors.values[row] or "")) for row in failed.tolist()]
+    found = []
+    for (outcome, error), count in Counter(why).most_common(CAUSES):
+        rows = [row for row, cause in zip(failed.tolist(), why, strict=True) if cause == (outcome, error)][:ROWS]
+        found.append(Cause(outcome, plain(error)[:WIDTH], count, tuple(rows)))
+    return found
