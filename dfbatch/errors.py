@@ -266,6 +266,10 @@ class Detached(KeyboardInterrupt):
         super().__init__(text)
         self.run = run
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it: somebody pressed a button, there is nothing to trace back."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class RowsFailedWarning(UserWarning):
     """How many rows have no answer, why, and how to see and retry them."""

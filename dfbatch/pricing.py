@@ -226,12 +226,12 @@ def off_by(error: float) -> str:
 def dollars(amount: float | None, *, as_if: bool = False) -> str:
     """An amount for people: cents, or two significant digits below ten cents.
 
-    >>> dollars(12.3456), dollars(0.00041), dollars(None)
-    ('$12.35', '$0.00041', 'unknown')
+    >>> dollars(12.3456), dollars(0.00041), dollars(0.00004802), dollars(None)
+    ('$12.35', '$0.00041', '$0.000048', 'unknown')
     """
     if amount is None:
         return "unknown"
     text = f"${amount:,.2f}" if amount >= 0.1 or amount == 0 else f"${amount:.2g}"
     if "e" in text:
-        text = "$" + f"{amount:.8f}".rstrip("0")
+        text = f"${np.format_float_positional(amount, precision=2, fractional=False)}"
     return f"{text} as-if" if as_if else text

@@ -124,17 +124,18 @@ def doing(snapshot: Snapshot) -> str:
     >>> doing(Snapshot("7f3a", "", "waiting", "m", "", 3, 3, 0, batches=(BatchMark("1", "waiting", 3),)))
     'waiting for 1 batch'
     """
-    if snapshot.status not in {"sending", "waiting", "collecting"}:
+    if snapshot.status not in {"sending", "waiting", "collecting", "pilot"}:
         return plain(snapshot.status)
     states = Counter(mark.state for mark in snapshot.batches)
-    unsent = states["sending"] + states["planned"]
+    unsent = states["sending"] + states["planned"] * (snapshot.status != "pilot")  # the rest is held back till then
     parts = [
         f"sending {many(unsent, 'chunk')}" if unsent else "",
         f"waiting for {many(states['waiting'], 'batch')}" if states["waiting"] else "",
         f"collecting {many(states['collecting'], 'batch')}" if states["collecting"] else "",
         f"{many(states['in doubt'], 'chunk')} in doubt" if states["in doubt"] else "",
     ]
-    return ", ".join(filter(None, parts)) or snapshot.status
+    told = ", ".join(filter(None, parts))
+    return ", ".join(filter(None, ["pilot", told])) if snapshot.status == "pilot" else told or snapshot.status
 
 
 def saving(snapshot: Snapshot) -> str:

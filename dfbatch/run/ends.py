@@ -60,4 +60,6 @@ def told(work: Work, took: Sequence[float]) -> str:
     found = expected([now - batch.accepted for batch in batches if batch], took)
     if found is None:
         return ""
-    return f"expected to end in {duration(found[0])} to {duration(found[1])}, as 8 of 10 of {len(took):,} batches did"
+    low, high = map(duration, found)
+    span = f"in {low} to {high}" if low != high else f"in about {low}"
+    return f"expected to end {span}, as 8 of 10 of {len(took):,} batches did"

@@ -35,6 +35,7 @@ _WRITE: Final = """async (app, panel, [cell, source]) => {
 }"""
 _SAVE: Final = "(app, panel) => panel.context.save()"
 _RESTART: Final = "(app, panel) => panel.sessionContext.session.kernel.restart()"
+_THEME: Final = "(app, panel, theme) => app.commands.execute('apputils:change-theme', { theme })"
 _SHUT: Final = "(app, panel) => panel.sessionContext.shutdown()"
 # A promise is no condition to wait for, and awaited by `evaluate` it would be waited for without end.
 _START: Final = """([slot, text, argument]) => {
@@ -122,6 +123,10 @@ class Notebook:
         self._do(_RESTART)
         self.connected()
 
+    def theme(self, name: str) -> None:
+        """Choose how the application looks."""
+        self._do(_THEME, name)
+
     def save(self) -> Any:
         """Save it; what is on disk then."""
         self._do(_SAVE)
@@ -180,6 +185,12 @@ class Notebook:
     def screenshot(self, name: str) -> None:
         """Keep a picture of the page."""
         self.page.screenshot(path=self._shots / f"{name}.png")
+
+    def picture(self, name: str, cell: int) -> None:
+        """Keep a picture of what is below a cell alone."""
+        self.page.locator(".jp-Notebook .jp-Cell").nth(cell).locator(".jp-OutputArea").screenshot(
+            path=self._shots / f"{name}.png"
+        )
 
     def _do(self, text: str, argument: Any = None) -> None:
         """Do something with the application's own objects and wait until it is done."""

@@ -47,6 +47,7 @@ def test_the_stop_button_detaches_the_run_ends_by_itself_and_opens_in_a_new_kern
     assert book.text(0).strip() == kernels.release(kernel)
     assert book.forms(1) == [STATIC]
     assert "1 of 1 chunks sent" in book.text(1)
+    assert "Traceback" not in book.text(1)
     assert emulator.usage()["calls"].get("cancel", 0) == cancels
 
     release()

@@ -131,3 +131,49 @@ def test_the_live_panel_and_the_summary_break_no_rule_of_axe(
     book.sees("done after")
 
     assert book.barriers(0) == []
+
+
+REVIEWS = """\
+import json
+from typing import Literal
+import pandas as pd
+from pydantic import BaseModel
+import dfbatch
+
+class Review(BaseModel):
+    mood: Literal["glad", "neutral", "angry"]
+    about: str
+
+answers = [{"mood": ("glad", "neutral", "angry")[at % 7 % 3], "about": f"{word} number {at}"}
+           for at, word in enumerate(["parcel", "invoice", "kettle"] * 50)]
+answers[17]["mood"] = "sad"
+frame = pd.DataFrame({"text": [json.dumps(answer) for answer in answers]})
+out = frame.claude.batch("{text}", Review, pilot=True, preflight=False, retries=0, name="reviews of May")"""
+
+
+def test_first_answers_show_while_the_rest_still_runs_and_the_summary_tells_labels_and_failures(
+    opened: Callable[..., Notebook], release: Callable[[], None]
+) -> None:
+    book = opened(REVIEWS, "run = dfbatch.last_run(); run.cost")
+    book.start(0)
+    book.sees("pilot, waiting for 1 batch")
+    book.sees("do not close: 1 of 2 chunks not sent")
+    release()
+    book.sees("first answers")
+    book.sees("all sent: safe to close")
+    book.picture("panel", 0)
+
+    assert "40 of 150 rows done" in book.text(0)
+    assert "number " in book.text(0)
+
+    release()
+    book.ended()
+    book.sees("done after")
+    book.run(1)
+    book.picture("summary", 0)
+    book.picture("cost", 1)
+
+    assert "share (95 % interval)" in book.text(0)
+    assert "invalid" in book.text(0)
+    assert "by 40 answers of this run; off by" in book.text(1)
+    assert book.barriers(0) == book.barriers(1) == []
