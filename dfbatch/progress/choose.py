@@ -1,4 +1,4 @@
-"""Which display fits the place the code runs in: panel in a notebook kernel, bar in a terminal, lines elsewhere.
+"""Which display fits the place the code runs in: panel in a Jupyter kernel, page in marimo, bar in a terminal, lines.
 
 Nothing is imported to find out: a place that is not loaded is not where we are. A display that breaks never stops
 a run that was paid for: the next plainer one takes over.
@@ -26,6 +26,8 @@ def display(progress: Progress = "auto", *, controls: Controls | None = None) ->
     >>> display(False)
     Silence()
     """
+    if progress == "auto" and in_marimo():
+        return Plainer(_page, Log)
     kind = _fitting() if progress == "auto" else progress
     if kind is False:
         return Silence()
@@ -80,6 +82,11 @@ def in_kernel() -> bool:
     return any(kind.__name__ == "ZMQInteractiveShell" for kind in type(shell).__mro__)
 
 
+def in_marimo() -> bool:
+    """Whether a notebook of marimo runs this code."""
+    return bool(getattr(sys.modules.get("marimo"), "running_in_notebook", lambda: False)())
+
+
 def watched() -> bool:
     """Whether somebody may sit at the notebook: nbclient, nbconvert and papermill say that nobody answers a prompt."""
     try:
@@ -97,7 +104,7 @@ def lively() -> bool:
 def _fitting() -> Progress:
     if in_kernel():
         return "panel"
-    return "bar" if _terminal() else "log"  # marimo: log, which it shows under the cell
+    return "bar" if _terminal() else "log"
 
 
 def _terminal() -> bool:
@@ -114,6 +121,12 @@ def _panel(controls: Controls | None) -> Display:
     from dfbatch.progress.panel import Panel
 
     return Panel(alive=watched(), controls=controls)
+
+
+def _page() -> Display:
+    from dfbatch.progress.page import Page
+
+    return Page()
 
 
 def _bar() -> Display:

@@ -161,7 +161,7 @@ def test_a_run_in_a_cell_shows_the_live_panel_twice_in_step_and_in_a_new_kernel(
     book.run(3)
     book.sees("waiting for 1 batch", 3)
     expect(button(book, "Cancel").last).to_be_enabled()
-    book.screenshot("new-kernel")
+    book.picture("new-kernel", 3)
 
     assert run_id in book.text(3)
 

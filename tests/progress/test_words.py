@@ -83,7 +83,14 @@ def test_doing_names_all_that_goes_on_side_by_side(halfway: Snapshot) -> None:
     assert words.doing(replace(halfway, batches=states)) == expected
 
 
-@pytest.mark.parametrize("status", ["planned", "pilot", "paused", "canceling", "canceled", "done"])
+def test_a_pilot_says_what_it_waits_for_and_not_that_the_rest_is_being_sent(halfway: Snapshot) -> None:
+    held = replace(halfway, status="pilot", batches=(*halfway.batches, BatchMark("4", "planned", 9)))
+
+    assert words.doing(held) == "pilot, waiting for 2 batches"
+    assert words.doing(replace(held, batches=())) == "pilot"
+
+
+@pytest.mark.parametrize("status", ["planned", "paused", "canceling", "canceled", "done"])
 def test_a_status_that_stands_for_the_whole_run_is_said_as_it_is(halfway: Snapshot, status: str) -> None:
     assert words.doing(replace(halfway, status=status)) == status
 
