@@ -86,7 +86,7 @@ HOMES = {  # libraries that one place alone knows
     "frames": {"pandas", "polars", "pyarrow"},
     "backends": {"httpx", "ssl", "socket"},
     "ledger": {"sqlite3", "platformdirs", "fcntl"},
-    "progress": {"tqdm", "anywidget", "ipywidgets", "traitlets", "IPython", "marimo"},
+    "progress": {"tqdm", "anywidget", "ipywidgets", "traitlets", "IPython"},
     "schemas": {"pydantic", "pydantic_core"},
     "cli": {"click"},
     "__init__": {"nest_asyncio"},

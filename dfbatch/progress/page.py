@@ -1,13 +1,9 @@
-"""The display for marimo: the static summary, drawn again and again below the cell.
-
-This file imports marimo: import it only inside one of its notebooks (`choose.py` does).
-"""
+"""The display for marimo: the static summary, drawn again and again below the cell."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import marimo
+import sys
+from typing import TYPE_CHECKING, Any
 
 from dfbatch.progress import summary
 from dfbatch.progress.pace import Pace
@@ -17,9 +13,10 @@ if TYPE_CHECKING:
 
 
 class Page:
-    """A `Display` for marimo; called in the cell's own thread, as marimo wants it."""
+    """A `Display` for notebooks of marimo, which is loaded where they run; used in the cell's own thread."""
 
     def __init__(self, pace: Pace | None = None) -> None:
+        self._marimo: Any = sys.modules["marimo"]
         self._pace = pace or Pace()
 
     def show(self, snapshot: Snapshot) -> None:
@@ -29,4 +26,4 @@ class Page:
 
     def close(self, snapshot: Snapshot) -> None:
         """Leave the summary."""
-        marimo.output.replace(marimo.Html(summary.html(snapshot)))
+        self._marimo.output.replace(self._marimo.Html(summary.html(snapshot)))

@@ -78,12 +78,10 @@ def give_up(ledger: Ledger, record: RunRecord, chunk: ChunkRecord, event: str, *
     return False
 
 
-def ask_unanswered(ledger: Ledger, record: RunRecord, sheet: Sheet) -> bool:
+def ask_unanswered(ledger: Ledger, record: RunRecord, sheet: Sheet, *, kind: str = "") -> bool:
     """Plan new chunks for those; whether there is any."""
-    asked = ask(
-        ledger, record, sheet, unanswered(ledger, record, sheet), terms=Terms.of(record), reuse=record.spec.reuse
-    )
-    return bool(len(asked))
+    wanted, terms = unanswered(ledger, record, sheet), Terms.of(record, kind)
+    return bool(len(ask(ledger, record, sheet, wanted, terms=terms, reuse=record.spec.reuse)))
 
 
 def ask(

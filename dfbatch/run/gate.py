@@ -74,6 +74,8 @@ class Gate:
         """
         await self._wait(chunk, BEHIND.get(chunk.kind, ()))
         await self._settle()
+        if self._work.restart and not chunk.kind:  # something else is to be sent, which may go ahead: in the next round
+            return []
         if self._goes_on and not chunk.kind:
             self._heed_pilot()
             self._look_out()

@@ -204,9 +204,14 @@ class Work:
         self.poller.now()
 
     async def _ask_given_up(self) -> None:
-        """What others' chunks were given up for in doubt is asked at once; our own were in the same moment."""
-        if self.may_send and self.lock_held and len(self.chunks(ABANDONED)) > len(self.own(ABANDONED)):
-            await asyncio.to_thread(again.ask_unanswered, self.ledger, self.record, self.sheet)
+        """What others' chunks were given up for in doubt is asked at once; our own were in the same moment.
+
+        Where one of them was a pilot, it goes ahead again.
+        """
+        kinds = {chunk.kind for chunk in self.chunks(ABANDONED) if chunk.run != self.record.id}
+        if self.may_send and self.lock_held and kinds:
+            ask, kind = again.ask_unanswered, "pilot" if "pilot" in kinds else ""
+            await asyncio.to_thread(ask, self.ledger, self.record, self.sheet, kind=kind)
 
     async def _round(self) -> bool:
         """Send and collect what is there; False where another process left its part to us."""
