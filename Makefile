@@ -11,6 +11,10 @@ HAS_CHROMIUM := { command -v chromium || command -v chromium-browser || command 
 # where there is one, and in CI, they fail where they cannot run; elsewhere they are skipped, and say so
 BROWSER = if [ -n "$$CI" ] || $(HAS_CHROMIUM); then export DFBATCH_BROWSER=1; fi;
 
+# what is measured, and what a person would look at, has the machine to itself
+ALONE := tests/bench tests/browser
+SIDE_BY_SIDE := -n 2 --dist worksteal $(ALONE:%=--ignore %)
+
 .PHONY: demo test test-browser browser check test-full storm bench clean
 .DEFAULT_GOAL := help
 
@@ -21,10 +25,12 @@ demo: $(VENV)/.demo  ## label 24 news articles, by a model on this machine (BACK
 	$(BIN)/python examples/bbc_topics.py --backend $(BACKEND) --seed $(SEED) --articles $(N)
 
 test: $(VENV)/.test browser  ## all tests, long draws at a tenth
-	$(BROWSER) $(BIN)/python -m pytest -m "not full"
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not full"
+	$(BROWSER) $(BIN)/python -m pytest -m "not full" $(ALONE)
 
 test-full: $(VENV)/.test browser  ## all tests, long draws whole
-	$(BROWSER) $(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+	$(BROWSER) $(BIN)/python -m pytest $(ALONE)
 
 test-browser: browser  ## the panel in real JupyterLab and Notebook 7
 	$(BROWSER) $(BIN)/python -m pytest tests/browser

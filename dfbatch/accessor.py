@@ -78,8 +78,8 @@ def batch(df: Frame, prompt: Any, schema: Any = None, **options: Any) -> Frame:
                                        above $20 raises BudgetNeeded
     budget_mode    'measured'          'strict': every answer counts as long as max_tokens until it is there;
                                        'measured': as long as a bound from the answers so far says, wrong once in 1e6
-    cache          'auto'              the prompt cache for what all requests share (system, tools, examples):
-                                       'auto' where it pays, '5m' or '1h' by hand, None: not
+    cache          'auto'              the prompt cache for what requests share (system, tools, examples, and a document
+                                       of many rows in a block of its own): 'auto' where it pays, '5m', '1h', None: not
     prices         {}                  prices of your own, by model, USD per million tokens through /v1/messages:
                                        {"my-model": {"input": 1.0, "output": 5.0}}; also in prices.toml in DFBATCH_HOME
 

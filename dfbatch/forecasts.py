@@ -6,7 +6,7 @@ Counts and history are handed in; what fetches them is `run/planning.py`. Bounds
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
@@ -65,6 +65,8 @@ class Forecast:
 
 def forecast(model: Model | None, body_bytes: int, requests: int, max_tokens: int, *, as_if: bool = False) -> Forecast:
     """What sending these bytes may cost in a batch, USD."""
+    if model is not None and model.above is not None and body_bytes / BYTES_PER_TOKEN[1] <= model.above * requests:
+        model = replace(model, long=None)  # all bytes together are long, but no prompt is
     low, high = (
         cost(model, Tokens(round(body_bytes / per_token), round(requests * answer)))
         for per_token, answer in zip(BYTES_PER_TOKEN, (max_tokens / 10, max_tokens), strict=True)

@@ -92,13 +92,14 @@ class _Columns:
 
 
 def costs(
-    model: Model | None, found: np.ndarray[Any, Any], *, batch: bool = True, cached: bool = True
+    model: Model | None, found: np.ndarray[Any, Any], *, batch: bool = True, cached: bool = True, cold: bool = False
 ) -> np.ndarray[Any, Any] | None:
     """USD of each request, from what was found of it (`results.FOUND`); None where the price is not known.
 
     What used no tokens costs nothing, whatever the price is.
 
-    `cached=False`: what they would have cost without a prompt cache.
+    `cached=False`: what they would have cost without a prompt cache; `cold=True`: at most, had all that was read from
+    it been written, for as long as costs most.
     """
     if model is None:
         return None if any(column(found, name).any() for name in _PARTS) else np.zeros(len(found))
@@ -110,6 +111,9 @@ def costs(
     if not cached:
         none = np.zeros(len(found))
         columns = _Columns(prompt, parts["output"], none, none, none)
+    if cold:
+        none, marked = np.zeros(len(found)), parts["written"] + parts["read"]
+        columns = _Columns(parts["input"], parts["output"], none, marked, none)
     full: np.ndarray[Any, Any] = _full(model.price, columns)
     if model.long and model.above is not None:
         full = np.where(prompt > model.above, _full(model.long, columns), full)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dfbatch import forecasts
 from dfbatch.forecasts import (
     Line,
     Plan,
@@ -23,6 +24,7 @@ from dfbatch.forecasts import (
     strata,
     unknown,
 )
+from dfbatch.models import Models
 
 NASTY = "<script>alert('&')</script>"
 SIZES = st.lists(st.integers(1, 10_000), min_size=1, max_size=60)
@@ -252,3 +254,13 @@ def test_long_requests_are_shown_in_part() -> None:
     assert shortened("word " * 10_000).endswith("…")
     assert shortened(" " * 9_000 + "late") == "…"
     assert shortened("short") == "short"
+
+
+def test_many_short_prompts_are_no_long_one() -> None:
+    haiku = Models().find("claude-haiku-5-5")
+    few, many = (forecasts.forecast(haiku, 500 * count, count, 100).high or 0.0 for count in (100, 10_000))
+
+    assert many == pytest.approx(100 * few)
+    assert (forecasts.forecast(haiku, 500_000, 1, 100).high or 0.0) > 4 * (
+        forecasts.forecast(haiku, 200_000, 1, 100).high or 0.0
+    )

@@ -130,6 +130,6 @@ def _buttons(snapshot: Snapshot, controls: Controls | None) -> list[dict[str, st
     buttons = [
         {"say": "cancel", "label": "Cancel", "ask": ask},
         {"say": "detach", "label": "Detach", "ask": ""} if controls.blocks else {},
-        {} if not snapshot.unsent else {"say": "send", "label": "Send the rest", "ask": ""} if controls.held else hold,
+        {"say": "send", "label": "Send the rest", "ask": ""} if controls.held else hold if snapshot.unsent else {},
     ]
     return [button for button in buttons if button]

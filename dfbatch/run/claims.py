@@ -144,6 +144,25 @@ def cover(ledger: Ledger, shared: str, digests: np.ndarray[Any, Any], *, allowed
     return Cover(covered, used, waits)
 
 
+def asked_before(ledger: Ledger, shared: str, digests: np.ndarray[Any, Any], *, allowed: int) -> Cover:
+    """What would be covered, with nothing changed by looking."""
+    return cover(_Untouched(ledger), shared, digests, allowed=allowed)  # type: ignore[arg-type]
+
+
+class _Untouched:
+    """A ledger that is read and not written: what a dead process left unsent counts as released, and is not."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    def happen(self, *_: Any, **__: Any) -> str:
+        """As if it had happened."""
+        return "nothing"
+
+
 def _holds(ledger: Ledger, chunk: ChunkRecord) -> bool:
     """Whether a chunk's claim counts. One that was never sent, by a process that is gone, is released to us."""
     if chunk.state in UNSENT and ledger.lock(chunk.run).is_free():

@@ -11,7 +11,18 @@ import numpy as np
 from dfbatch import forecasts, pricing
 from dfbatch.forecasts import Range, forecast
 from dfbatch.hits import Hits, written
-from dfbatch.ledger.states import ABANDONED, COLLECTED, ENDED, FORGONE, IN_DOUBT, LOST, OVER, POSTED, SUBMITTED
+from dfbatch.ledger.states import (
+    ABANDONED,
+    COLLECTED,
+    ENDED,
+    FORGONE,
+    IN_DOUBT,
+    LOST,
+    OVER,
+    POSTED,
+    RELEASED,
+    SUBMITTED,
+)
 from dfbatch.pricing import FROM_BYTES, Cost, Saved, Tokens
 from dfbatch.run import outlook
 
@@ -51,7 +62,7 @@ def cost(work: Work, take: Array) -> Cost:
         saved=saved(work, take),
         reserved=reserved(work),
         forecast=expected(work),
-        outlook=outlook.noted(work.ledger, record.id),
+        outlook=None if work.own(FORGONE, LOST, RELEASED) else outlook.noted(work.ledger, record.id),
     )
 
 
@@ -112,9 +123,14 @@ def _sampled(work: Work, *more: str) -> list[ChunkRecord]:
 
 
 def answered(work: Work) -> Array:
-    """What each request cost that was answered so far, of those that are a random part of the run."""
-    seen = [usd for chunk in _sampled(work) if (usd := of_chunk(work, chunk)) is not None]
-    return np.concatenate(seen) if seen else np.empty(0)
+    """What each request may have cost at most that was answered so far, of those that are a random part of the run.
+
+    Prompts and answers of the others are like theirs; hits of the prompt cache are not, since they change with the
+    hour: what was read counts as if it had been written.
+    """
+    bills = [(chunk, work.sheet.bills[chunk.id]) for chunk in _sampled(work) if chunk.id in work.sheet.bills]
+    seen = [_usd(work.models, work.record, chunk, bill, cold=True) for chunk, bill in bills]
+    return np.concatenate([usd for usd in seen if usd is not None]) if seen else np.empty(0)
 
 
 def _usd(models: Models, record: RunRecord, chunk: Any, bill: Bill, **changes: bool) -> Array | None:
@@ -125,8 +141,17 @@ def _usd(models: Models, record: RunRecord, chunk: Any, bill: Bill, **changes: b
 
 def spent(work: Work) -> float | None:
     """USD that all answers of the run's own chunks cost so far."""
-    each = [of_chunk(work, chunk) for chunk in work.sheet.chunks if chunk.id in work.sheet.bills]
-    return None if any(usd is None for usd in each) else math.fsum(float(usd.sum()) for usd in each if usd is not None)
+    each = [_sum(work, chunk) for chunk in work.sheet.chunks if chunk.id in work.sheet.bills]
+    return None if any(usd is None for usd in each) else math.fsum(usd for usd in each if usd is not None)
+
+
+def _sum(work: Work, chunk: ChunkRecord, **changes: bool) -> float | None:
+    """USD of all requests of a chunk, summed up once: a bill does not change any more."""
+    key = (chunk.id, *changes.items())
+    if key not in work.sums:
+        usd = _usd(work.models, work.record, chunk, work.sheet.bills[chunk.id], **changes)
+        work.sums[key] = None if usd is None else float(usd.sum())
+    return work.sums[key]
 
 
 def of_chunk(work: Work, chunk: ChunkRecord) -> Array | None:
@@ -192,16 +217,13 @@ def saved(work: Work, take: Array) -> Saved | None:
     sheet, record, models = work.sheet, work.record, work.models
     batch = cache = 0.0
     for chunk in sheet.chunks:
-        bill = sheet.bills.get(chunk.id)
-        if bill is None:
+        if chunk.id not in sheet.bills:
             continue
-        paid, full, plain = (
-            _usd(models, record, chunk, bill, **way) for way in ({}, {"batch": False}, {"cached": False})
-        )
+        paid, full, plain = (_sum(work, chunk, **way) for way in ({}, {"batch": False}, {"cached": False}))
         if paid is None or full is None or plain is None:
             return None
-        batch += float((full - paid).sum())
-        cache += float((plain - paid).sum())
+        batch += full - paid
+        cache += plain - paid
     each = pricing.costs(models.find(record.model), sheet.found, cached=False)
     if each is None:
         return None

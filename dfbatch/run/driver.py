@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import sys
+import threading
 import time
 import weakref
 from typing import TYPE_CHECKING, Final
@@ -38,7 +39,9 @@ class Driver:
         self._id = work.record.id
         self._future: concurrent.futures.Future[None] | None = None
         self._told_models = False
-        self.notices: list[Notice] = []  # whom to tell when it has ended
+        self._notices: list[Notice] = []  # whom to tell when it has ended
+        self._guard = threading.Lock()
+        self._told = False  # whether those were told of the end that there was
 
     @property
     def running(self) -> bool:
@@ -63,11 +66,25 @@ class Driver:
             live[self._id] = run  # kept while it is under way, whoever forgets it
         leaving = thread.on_leaving(self._leave)
         self._future = thread.start(work.drive())
-        self._future.add_done_callback(lambda _: self._over(leaving))
+        self._told = False
+        self._future.add_done_callback(lambda future: self._over(future, run, leaving))
 
-    def _over(self, leaving: Callable[[], None]) -> None:
+    def notify(self, how: Notice, *, over: bool) -> None:
+        """Tell when it ends here; at once, where it has ended."""
+        with self._guard:
+            self._notices.append(how)
+            late = self._told or (self._future is None and over)
+        if late:
+            tell_all(self._run(), [how])
+
+    def _over(self, future: concurrent.futures.Future[None], run: Run | None, leaving: Callable[[], None]) -> None:
         leaving()
-        tell_all(live.pop(self._id, None), self.notices)
+        if future is self._future:  # else it is driven anew already
+            live.pop(self._id, None)
+        with self._guard:
+            self._told = future is self._future
+            notices = [*self._notices]
+        tell_all(run, notices)
 
     def _chunks(self) -> list[ChunkRecord]:
         gone = (RELEASED, SPLIT, ABANDONED)  # others stand in their place

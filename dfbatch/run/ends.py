@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from dfbatch.run.loop import Work
 
 RUNS: Final = 50  # earlier ones that are looked at
+PLENTY: Final = 500  # batches of those that are looked at
 FEW: Final = 5  # batches that took as long already: of fewer nothing is told
 
 
 def durations(ledger: Ledger, record: RunRecord) -> list[float]:
-    """Seconds that batches took, by the server's clock, in this run and earlier ones by the same route and model."""
+    """Seconds that batches took, by the server's clock, in runs by the same route and model, the newest ones."""
     alike = [run for run in ledger.runs() if (run.who, run.model) == (record.who, record.model)][:RUNS]
     owned = [chunk for run in alike for chunk in ledger.chunks(run.id, COLLECTED) if chunk.run == run.id]
-    batches = [batch for chunk in owned if (batch := ledger.batch(chunk.id))]
+    batches = [batch for chunk in owned[:PLENTY] if (batch := ledger.batch(chunk.id))]
     spans = [(moment(batch.created_at), moment(batch.ended_at)) for batch in batches]
     return [(ended - begun).total_seconds() for begun, ended in spans if begun and ended]
 
@@ -43,8 +44,9 @@ def expected(ages: Iterable[float], took: Sequence[float]) -> tuple[float, float
     >>> expected([130.0], [60, 90, 120, 150, 180])
     """
     low = high = 0.0
-    for age in ages:
-        left = np.array([each - age for each in took if each > age])
+    known = np.sort(np.array(took, np.float64))
+    for age in {float(round(age)) for age in ages}:
+        left = known[np.searchsorted(known, age, "right") :] - age
         if len(left) < FEW:
             return None
         low, high = max(low, float(np.quantile(left, 0.1))), max(high, float(np.quantile(left, 0.9)))

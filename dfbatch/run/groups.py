@@ -75,6 +75,12 @@ class Prefixes:
         sizes[ids[has]] = cuts[has]
         return cls(ids, cuts, sizes, counts)
 
+    def spread(self, which: Array, count: int) -> Prefixes:
+        """Of these requests among so many."""
+        ids, cuts = np.full(count, -1, np.int64), np.full(count, -1, np.int64)
+        ids[which], cuts[which] = self.ids, self.cuts
+        return Prefixes(ids, cuts, self.sizes, self.counts)
+
     def only(self, taken: Array) -> Prefixes:
         """With some prefixes alone, the others as if they were none."""
         kept = np.zeros(len(self.ids), bool)
@@ -125,14 +131,20 @@ def _with(part: bytes, cut: int, mark: bytes) -> bytes:
 
 def _is_on_a_block(part: bytes) -> bool:
     """Whether the mark of a part is on a content block of one of its turns."""
-    turns = msgspec.json.decode(b"[" + part + b"]")
+    try:
+        turns = msgspec.json.decode(b"[" + part + b"]")
+    except msgspec.DecodeError:  # the last text ends like a block
+        return False
     blocks = [block for turn in turns if isinstance(turn.get("content"), list) for block in turn["content"]]
     return any("cache_control" in block for block in blocks if isinstance(block, dict))
 
 
 @dataclass(frozen=True, slots=True)
 class Planner:
-    """What of a call is marked for the prompt cache; `blocks` where its prompt may be more than one text."""
+    """What of a call is marked for the prompt cache; `blocks` where its prompt may be more than one text.
+
+    What counts is what is to be sent: `new` are the indices of those requests.
+    """
 
     said: str | None
     model: Model | None
@@ -140,34 +152,30 @@ class Planner:
     scratch: Scratch
     offsets: Array
     lengths: Array
+    new: Array
     blocks: bool
 
     def decide(self) -> tuple[Caching, Groups | None]:
         """For what all requests share, and for the prefixes of groups; marks of the user are left alone, and judged."""
-        size, count = prefix_bytes(self.shared), len(self.offsets)
+        size, count = prefix_bytes(self.shared), len(self.new)
         marks = USERS in self.shared.head + self.shared.tail
         if self.blocks and count and self.scratch.holds(USERS):
             return self._judged(size), None
         cache = decide(self.said, self.model, shared_bytes=size, requests=count, users=marks)
-        if marks or not self.blocks or self.said is None or not count:
+        if marks or not self.blocks or self.said is None or count < (MANY if self.said == "auto" else 1):
             return cache, None
-        prefixes = Prefixes.of(self._parts(), count, own)
+        prefixes = Prefixes.of(self._at(self.new), count, own)
         taken = worth(self.said, self.model, shared_bytes=size, sizes=prefixes.sizes, counts=prefixes.counts)
         lifetime = self.said if self.said in ("5m", "1h") else "1h"
-        groups = Groups.of(prefixes.only(taken), lifetime, self._at)
-        if not groups:
-            return cache, None
-        return replace(cache, leads=cache.leads or count >= MANY, warning=""), groups
+        groups = Groups.of(prefixes.only(taken).spread(self.new, len(self.offsets)), lifetime, self._at)
+        return (replace(cache, leads=True, warning=""), groups) if groups else (cache, None)
 
     def _judged(self, size: int) -> Caching:
         """What is told of marks that the user placed in the prompt."""
-        prefixes = Prefixes.of(self._parts(), len(self.offsets), users)
+        prefixes = Prefixes.of(self._at(self.new), len(self.new), users)
         lifetime = "1h" if self.scratch.holds(b'"ttl":"1h"') else "5m"
         told = verdict(self.model, lifetime, shared_bytes=size, sizes=prefixes.sizes, counts=prefixes.counts)
         return Caching(warning=told)
-
-    def _parts(self) -> Iterator[bytes]:
-        return self.scratch.parts(self.offsets, self.lengths)
 
     def _at(self, places: Array) -> Iterator[bytes]:
         return self.scratch.parts(self.offsets[places], self.lengths[places])

@@ -189,11 +189,11 @@ class Run:
         return self
 
     def notify(self, how: Notice) -> Run:
-        """Have a function called with the run, or a shell command run, when it ends in this process; returns the run.
+        """Have a function called with the run, or a shell command run, when it has ended here; returns the run.
 
         A command finds DFBATCH_RUN, DFBATCH_STATUS and DFBATCH_SUMMARY (one line) in its environment.
         """
-        self._driver.notices.append(how)
+        self._driver.notify(how, over=self.done)
         return self
 
     def started(self) -> Run:

@@ -73,6 +73,7 @@ class Work:
     offset: float = 0.0  # the server's clock minus ours, seconds
     heard: float = 0.0  # the latest that the server's clock told: whatever is sent now is made after that
     unasked: int = 0  # requests that would be asked again if we might send
+    sums: dict[tuple[object, ...], float | None] = field(default_factory=dict)  # of bills, for `costs.py`
     models: Models = field(init=False)  # with their prices
     poller: Poller = field(init=False)
     search: Search = field(init=False)

@@ -45,5 +45,7 @@ def _tell(run: Run | None, how: Notice) -> None:
             subprocess.run(how, shell=True, check=True, env=place, stdin=subprocess.DEVNULL)  # noqa: S602 - the user's
         else:
             how(run)
+    except subprocess.CalledProcessError as error:  # whose text holds the command, and that may hold a secret
+        log.warning("run %s has ended, and telling so failed: the command ended with %d", run.id, error.returncode)
     except Exception as error:  # noqa: BLE001 - whatever breaks there, the run is as it is
         log.warning("run %s has ended, and telling so failed: %s: %s", run.id, type(error).__name__, error)

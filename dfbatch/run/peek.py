@@ -21,8 +21,12 @@ WIDTH: Final = 60  # signs of a cell
 
 
 def peek(answers: Answers) -> Peek:
-    """The first rows that have an answer, each with its position."""
-    rows = np.flatnonzero(answers.outcomes() == SUCCEEDED)[:ROWS]
+    """The first rows that have an answer which is laid, each with its position."""
+    sheet = answers.sheet
+    whole = np.array([chunk.id in sheet.laid for chunk in sheet.chunks] + [False])  # the last is that of no chunk
+    take = answers.standing
+    there = (take >= 0) & whole[sheet.source[take]] if len(sheet.source) else np.zeros(len(take), bool)
+    rows = np.flatnonzero(there & (answers.outcomes() == SUCCEEDED))[:ROWS]
     if not len(rows):
         return Peek()
     laid = layout.laid_out(answers.sheet, answers.record.spec, answers.take[rows], extras=False)[:COLUMNS]

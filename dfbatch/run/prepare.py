@@ -27,7 +27,7 @@ from dfbatch.prompts.naming import fillable, near_miss
 from dfbatch.requests import Digester, Shared, shared
 from dfbatch.run import layout, outlook
 from dfbatch.run.budgets import brake, named
-from dfbatch.run.claims import Claimed, claim
+from dfbatch.run.claims import Claimed, asked_before, claim
 from dfbatch.run.groups import Planner
 from dfbatch.run.history import foreseen
 from dfbatch.run.prices import known
@@ -194,7 +194,14 @@ class _Made:
         """What is marked for the prompt cache: what all requests share, and prefixes of groups of them."""
         model = known(self.ledger.folder, self.options.prices).find(self.options.model)
         said = self.options.cache if self.backend.kind != "local" else None
-        planner = Planner(said, model, self.shared, self._scratch, offsets, lengths, blocks=self.prompt.may_have_blocks)
+        new = np.arange(len(requests))
+        if said is not None and self.options.reuse:
+            known_ones = asked_before(
+                self.ledger, self.shared.digest, requests["digest"], allowed=self.options.max_tokens
+            )
+            new = np.flatnonzero(~known_ones.covered)
+        blocks = self.prompt.may_have_blocks
+        planner = Planner(said, model, self.shared, self._scratch, offsets, lengths, new, blocks)
         cache, groups = planner.decide()
         if cache.warning:
             warnings.warn(cache.warning, stacklevel=outside())

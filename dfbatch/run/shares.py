@@ -87,9 +87,13 @@ def causes(sheet: Sheet, take: Array, errors: Column) -> list[Cause]:
     """Why rows have no answer, the most frequent cause first, with the first rows of each."""
     outcomes = sheet.outcomes(take)
     failed = np.flatnonzero(~np.isin(outcomes, (SUCCEEDED, PENDING, CODE["skipped"])))
-    why = [(OUTCOMES[outcomes[row]], str(errors.values[row] or "")) for row in failed.tolist()]
-    found = []
-    for (outcome, error), count in Counter(why).most_common(CAUSES):
-        rows = [row for row, cause in zip(failed.tolist(), why, strict=True) if cause == (outcome, error)][:ROWS]
-        found.append(Cause(outcome, plain(error)[:WIDTH], count, tuple(rows)))
-    return found
+    why = list(zip(outcomes[failed].tolist(), errors.values[failed].tolist(), strict=True))
+    first: dict[Any, list[int]] = {}
+    for row, cause in zip(failed.tolist(), why, strict=True):
+        rows = first.setdefault(cause, [])
+        if len(rows) < ROWS:
+            rows.append(row)
+    return [
+        Cause(OUTCOMES[outcome], plain(str(error or ""))[:WIDTH], count, tuple(first[outcome, error]))
+        for (outcome, error), count in Counter(why).most_common(CAUSES)
+    ]

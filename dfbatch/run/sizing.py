@@ -15,7 +15,7 @@ import numpy as np
 from dfbatch import chunks, forecasts
 from dfbatch.forecasts import characters
 from dfbatch.requests import PART_MARKS, body_length, unmarked
-from dfbatch.run.claims import Claimed, Cover, cover
+from dfbatch.run.claims import Claimed, Cover, asked_before
 from dfbatch.run.leading import parts
 from dfbatch.run.now import DIRECT
 from dfbatch.run.spools import shared_of
@@ -72,7 +72,7 @@ class Sizing:
         """No chunks, and what would be drawn on."""
         found = Cover(np.zeros(len(wanted.requests), bool), {}, under_way=False)
         if reuse:
-            found = cover(_Untouched(ledger), terms.shared, wanted.requests["digest"], allowed=terms.allowed)  # type: ignore[arg-type]
+            found = asked_before(ledger, terms.shared, wanted.requests["digest"], allowed=terms.allowed)
         self.digest, self.record = digest_of(wanted.requests), record
         self.new = np.flatnonzero(~found.covered)
         self.sizes = wanted.lengths[self.new].astype(np.float64)
@@ -127,20 +127,6 @@ def _prefix(part: bytes) -> tuple[str, float]:
     last = turns[-1]["content"]
     behind = characters(last[-1:] if isinstance(last, list) else last)
     return lifetime, max(0.0, characters(turns) - behind)
-
-
-class _Untouched:
-    """A ledger that is read and not written: what a dead process left unsent counts as released, and is not."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._ledger, name)
-
-    def happen(self, *_: Any, **__: Any) -> str:
-        """As if it had happened."""
-        return "nothing"
 
 
 def _parts(lines_of: LinesOf, which: Array) -> list[bytes]:

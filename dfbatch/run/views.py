@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -16,7 +17,7 @@ from dfbatch.run.clicks import Clicks
 from dfbatch.run.ends import durations
 from dfbatch.run.peek import ROWS, peek
 from dfbatch.run.report import snapshot
-from dfbatch.run.waiting import SHOWN, watch
+from dfbatch.run.waiting import SHOWN, close, show, watch
 
 if TYPE_CHECKING:
     from dfbatch.progress import Display, Snapshot
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from dfbatch.run.handle import Run
     from dfbatch.run.loop import Work
 
+log = logging.getLogger("dfbatch")
+
 
 class View:
     """What can be seen of one run."""
@@ -32,6 +35,7 @@ class View:
     def __init__(self, run: Run, work: Work, driver: Driver, answers: Answers) -> None:
         self._run, self._work, self._driver, self._answers = run, work, driver, answers
         self._peek = Peek()
+        self._last: Snapshot | None = None
 
     @cached_property
     def _took(self) -> list[float]:
@@ -47,11 +51,19 @@ class View:
             return seen
         return replace(seen, causes=tuple(self._answers.causes()), shares=tuple(self._answers.shares()))
 
+    def look(self) -> Snapshot | None:
+        """What is to be seen now; where looking fails, what was seen last: a run goes on, whatever its display does."""
+        try:
+            self._last = self.snapshot()
+        except Exception as error:  # noqa: BLE001 - as above
+            log.warning("run %s: could not be looked at: %s: %s", self._run.id, type(error).__name__, error)
+        return self._last
+
     def wait(self, progress: Any, *, timeout: float | None, until: str, quiet: float) -> None:
         """Wait with a display: the one that the user asked for, or that fits."""
         clicks = Clicks(self._run, self._driver, blocks=True)
         shown = display(progress, controls=clicks) if self._driver.running and progress is not False else None
-        watch(self._run, self._driver, shown, clicks=clicks, timeout=timeout, until=until, quiet=quiet)
+        watch(self._run, self._driver, shown, look=self.look, clicks=clicks, timeout=timeout, until=until, quiet=quiet)
 
     def live(self) -> bool:
         """Show the live panel, where one can live, and follow the run to its end; whether it is shown."""
@@ -62,12 +74,12 @@ class View:
         if not self._driver.running:
             return False
         shown = display("panel", controls=Clicks(self._run, self._driver, blocks=False))
-        shown.show(self.snapshot())
+        show(shown, self.look())
         thread.start(self._follow(shown))
         return True
 
     async def _follow(self, shown: Display) -> None:
         while self._driver.running:
             await self._driver.moment(SHOWN)
-            await asyncio.to_thread(lambda: shown.show(self.snapshot()))
-        await asyncio.to_thread(lambda: shown.close(self.snapshot()))
+            await asyncio.to_thread(lambda: show(shown, self.look()))
+        await asyncio.to_thread(lambda: close(shown, self.look()))

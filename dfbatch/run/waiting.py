@@ -9,7 +9,9 @@ from dfbatch.errors import Detached, StillRunning
 from dfbatch.run.driver import STEP
 
 if TYPE_CHECKING:
-    from dfbatch.progress import Display
+    from collections.abc import Callable
+
+    from dfbatch.progress import Display, Snapshot
     from dfbatch.run.clicks import Clicks
     from dfbatch.run.driver import Driver
     from dfbatch.run.handle import Run
@@ -22,6 +24,7 @@ def watch(
     driver: Driver,
     display: Display | None,
     *,
+    look: Callable[[], Snapshot | None],
     clicks: Clicks,
     timeout: float | None,
     until: str,
@@ -41,7 +44,7 @@ def watch(
                 raise Detached(driver.let_go(), run=run)
             if display and time.monotonic() >= due:
                 due = time.monotonic() + SHOWN
-                display.show(run.snapshot())
+                show(display, look())
             driver.pause(STEP if deadline is None else min(STEP, max(0.0, deadline - time.monotonic())))
     except Detached:
         raise
@@ -49,7 +52,19 @@ def watch(
         raise Detached(driver.detach(), run=run) from None
     finally:
         if display:
-            display.close(run.snapshot())
+            close(display, look())
+
+
+def show(display: Display, seen: Snapshot | None) -> None:
+    """Show a moment, where there was one to be seen."""
+    if seen is not None:
+        display.show(seen)
+
+
+def close(display: Display, seen: Snapshot | None) -> None:
+    """Leave the last moment that was seen."""
+    if seen is not None:
+        display.close(seen)
 
 
 def watch_start(run: Run, driver: Driver) -> None:

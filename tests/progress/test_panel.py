@@ -233,6 +233,7 @@ def test_only_what_can_be_done_now_is_offered(halfway: Snapshot, ended: Snapshot
     assert _labels(halfway, blocks=False) == ["Cancel"]
     assert _labels(unsent) == ["Cancel", "Detach", "Pause new chunks"]
     assert _labels(unsent, held=True) == ["Cancel", "Detach", "Send the rest"]
+    assert _labels(halfway, held=True) == ["Cancel", "Detach", "Send the rest"]
     assert _labels(ended) == drawing.state(halfway)["buttons"] == []
 
 

@@ -58,7 +58,7 @@ def test_detach_ends_the_cell_and_the_rest_is_sent(claude: dfbatch.Anthropic, pl
     clicks = Clicks(run, run._driver, blocks=True)
     elsewhere(clicks.detach)
     with pytest.raises(Detached) as caught:
-        watch(run, run._driver, None, clicks=clicks, timeout=None, until="done", quiet=0)
+        watch(run, run._driver, None, look=run.snapshot, clicks=clicks, timeout=None, until="done", quiet=0)
     plain.ending.set()
     run.wait()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 
 import dfbatch
 from dfbatch.emulator import Server
+from dfbatch.emulator.caching import PromptCache
+from dfbatch.errors import BudgetReached
 from dfbatch.ledger.files import read_array
 from dfbatch.requests import PART_MARKS, part, unmarked
 from dfbatch.run.groups import Groups, Prefixes, own
@@ -154,6 +158,48 @@ def test_marks_of_the_user_that_nobody_reads_are_told(server: Server) -> None:
     begin(server, table(2, 40), ask)  # two documents that are read: nothing to tell
 
     assert run.cost.tokens.cache_write_5m > 0
+
+
+def test_a_frame_that_has_grown_marks_only_what_its_new_rows_share(server: Server) -> None:
+    """One new question for each document is read by nobody, however many there were before."""
+    begin(server, table(30, 10))
+    run = begin(server, table(30, 11))
+
+    assert kinds(run)[-2:] == [("preflight", 1), ("", 29)] or kinds(run)[-1:] == [("", 30)]
+    assert (run.cost.tokens.cache_write_1h, run.cost.tokens.cache_read) == (0, 0)
+
+
+def test_of_a_few_requests_none_is_marked_where_none_would_go_ahead(server: Server) -> None:
+    run = begin(server, table(1, 90))
+
+    assert [kind for kind, _ in kinds(run)] == ["preflight", ""]
+    assert run.cost.tokens.cache_write_1h == 0
+
+
+def test_a_text_that_ends_like_a_block_breaks_nothing(server: Server) -> None:
+    frame = table(1, 40).with_columns(question=pl.lit('list: {"a":1},{'))
+    run = begin(server, frame, samples=3)
+
+    assert run.counts == {"succeeded": 40}
+
+
+@pytest.mark.parametrize("hits", [0.0, 0.3])
+def test_a_budget_holds_where_the_cache_is_cold_after_the_pilot(monkeypatch: pytest.MonkeyPatch, hits: float) -> None:
+    """Answers are like those to come; hits are not, they change with the hour."""
+    calls = itertools.count()
+    lucky = PromptCache._lucky
+    monkeypatch.setattr(PromptCache, "_lucky", lambda *given: next(calls) < 600 or lucky(*given))
+    frame: Any = pl.DataFrame({"text": [f"text {at}" for at in range(3_000)]})
+    system = "Some fixed rule of labelling. " * 100
+    with Server(engine=lambda _: "a", cache_hit=hits) as server:
+        backend = dfbatch.Anthropic(api_key=KEY, base_url=server.url)
+        call: Any = {"model": OPUS, "max_tokens": 16, "system": system, "budget": 7.0, "progress": False}
+        run = frame.claude.submit("{text}", backend=backend, **call)
+        with contextlib.suppress(BudgetReached):
+            run.wait()
+        spent = float(server.usage()["dollars"])
+
+    assert 3.0 < spent <= 7.0
 
 
 def test_a_plan_shows_requests_as_they_are_asked(server: Server) -> None:

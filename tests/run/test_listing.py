@@ -129,7 +129,7 @@ def test_a_notebook_shows_the_same_and_nothing_becomes_markup(submit: Any) -> No
 
     head = ["run", "made", "status", "answered", "spent", "on disk", "answered by", "name", "note", "go on"]
     assert table.cells[:10] == head
-    assert table.cells[10:15] == [run.id, *told().split("  ")[1:2], "done", "4/5", "$0.0000525"]
+    assert table.cells[10:15] == [run.id, *told().split("  ")[1:2], "done", "4/5", "$0.000052"]
     assert table.cells[16:18] == ["claude-haiku-4-5", "<script>alert('x')</script>"]
     assert table.cells[19] == f"dfbatch.open('{run.id}').answers()"
     assert "script" not in table.tags

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
 from typing import TYPE_CHECKING, Any
 
@@ -55,12 +56,10 @@ def test_a_function_is_called_with_the_run_when_it_has_ended() -> None:
 def test_a_command_finds_what_to_say_in_its_environment(tmp_path: Path) -> None:
     path = tmp_path / "told"
     with answers(lambda _: "sport"):
+        os.mkfifo(path)  # reading waits for whoever writes
         script = f'echo "$DFBATCH_RUN $DFBATCH_STATUS: $DFBATCH_SUMMARY" > {path}'
-        told: queue.Queue[str] = queue.Queue()
-        run = FRAME.claude.submit("{text}", progress=False, notify=script)
-        run.notify(lambda ended: told.put(ended.status)).wait()  # after the command, in order
+        run = FRAME.claude.submit("{text}", progress=False, notify=script).wait()
 
-        assert told.get(timeout=SOON) == "done"
         assert path.read_text().startswith(f"{run.id} done: dfbatch run {run.id}: done · 1/1 rows")
 
 
@@ -71,6 +70,24 @@ def test_it_can_be_asked_for_later() -> None:
         run.notify(lambda ended: told.put(ended.status)).resume().wait()
 
         assert told.get(timeout=SOON) == "done"
+
+
+def test_asked_for_after_the_end_it_is_told_at_once_and_once() -> None:
+    told: queue.Queue[str] = queue.Queue()
+    with answers(lambda _: "sport"):
+        run = FRAME.claude.submit("{text}", progress=False).wait()
+        run.notify(lambda _: told.put("first"))
+        first = told.get(timeout=SOON)
+        run.notify(lambda _: told.put("second"))
+
+        assert (first, told.get(timeout=SOON), told.empty()) == ("first", "second", True)
+
+
+def test_a_command_that_fails_is_not_shown_for_it_may_hold_a_secret(logged: Logged) -> None:
+    with answers(lambda _: "sport"):
+        FRAME.claude.submit("{text}", progress=False, notify="exit 7 # token-of-a-hook").wait()
+
+        assert logged.lines.get(timeout=SOON).endswith("the command ended with 7")
 
 
 @pytest.mark.parametrize("how", ["exit 3", lambda run: run.no_such_thing])

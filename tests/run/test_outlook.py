@@ -105,6 +105,18 @@ def test_a_file_that_is_not_as_it_was_is_as_good_as_none(server: Server) -> None
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_of_a_run_that_was_canceled_nothing_is_held_against_the_forecast() -> None:
+    with Server(engine="sample", law="fixed:3600") as slow:
+        run = begin(slow, pilot=True, preflight=False)
+        run.cancel()
+        slow.advance(3600)
+        run.wait()
+
+        assert run.status == "canceled"
+        assert run.cost.error is None
+        assert "off by" not in repr(run.cost)
+
+
 def test_a_preview_is_expected_to_cost_the_full_price(server: Server) -> None:
     frame: Any = pl.DataFrame({"text": [f"text {at}" for at in range(10)]})
     frame.claude.preview("{text}", rows=10, backend=dfbatch.Anthropic(api_key=KEY, base_url=server.url), progress=False)
