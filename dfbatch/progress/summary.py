@@ -76,7 +76,7 @@ def html(snapshot: Snapshot) -> str:
     rows = "".join(_row(name, count, snapshot.rows) for name, count in words.outcomes(snapshot))
     facts = "".join(f"<tr>{_head(label)}{_cell(_value(label, value))}</tr>" for label, value in _facts(snapshot))
     return (
-        f'<div class="{pictures.PLAIN}" style="max-width:46em;line-height:1.5">'
+        f'<div class="{pictures.PLAIN}" style="{_WHOLE}">'
         '<p style="margin:0 0 .4em"><strong>dfbatch '
         f"{escape(words.heading(snapshot))}</strong>: {escape(_state(snapshot))}</p>"
         f'<table style="{_TABLE}"><thead><tr>{_head("outcome")}{_head("rows", right=True)}'
@@ -132,6 +132,7 @@ def _rows(cause: Cause) -> str:
     return ", ".join(f"{row:,}" for row in cause.rows) + (", …" if cause.count > len(cause.rows) else "")
 
 
+_WHOLE = "max-width:46em;line-height:1.5;overflow-x:auto;overflow-wrap:anywhere"  # in narrow cells nothing is cut off
 _TABLE = "border-collapse:collapse;border:0;margin:0;font-size:inherit;font-variant-numeric:tabular-nums"
 _PAD = "padding:.1em 1em .1em 0;border:0;background:none"
 
