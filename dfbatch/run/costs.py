@@ -75,6 +75,9 @@ def expected(work: Work) -> Range | None:
     requests = sum(chunk.requests for chunk in ahead)
     if told := _by_answers(work, usd, requests):
         return told
+    kept = outlook.noted(work.ledger, work.record.id)
+    if kept is not None and not work.sheet.bills and kept.how != FROM_BYTES:  # by answers of earlier runs
+        return kept
     by_bytes = [
         forecast(work.models.find(chunk.model or work.record.model), chunk.bytes, chunk.requests, chunk.max_tokens)
         for chunk in ahead

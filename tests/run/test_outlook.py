@@ -105,6 +105,20 @@ def test_a_file_that_is_not_as_it_was_is_as_good_as_none(server: Server) -> None
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_before_any_answer_the_forecast_is_that_by_earlier_ones() -> None:
+    with Server(engine="sample", law="fixed:60") as slow:
+        first = begin(slow, 30, preflight=False)
+        slow.advance(60)
+        first.wait()
+        run = begin(slow, 300, preflight=False)
+        told = run.cost.forecast
+
+        assert told.how == "by 30 earlier answers"
+        assert told == run.cost.outlook
+        slow.advance(60)
+        run.wait()
+
+
 def test_of_a_run_that_was_canceled_nothing_is_held_against_the_forecast() -> None:
     with Server(engine="sample", law="fixed:3600") as slow:
         run = begin(slow, pilot=True, preflight=False)
