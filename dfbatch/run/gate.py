@@ -33,6 +33,7 @@ from dfbatch.run.budgets import budget_of, worst
 from dfbatch.run.spools import drawn, remove
 
 if TYPE_CHECKING:
+    from dfbatch.forecasts import Range
     from dfbatch.ledger.records import ChunkRecord
     from dfbatch.run.loop import Work
 
@@ -78,7 +79,6 @@ class Gate:
             return []
         if self._goes_on and not chunk.kind:
             self._heed_pilot()
-            self._look_out()
         return await self._afford(chunk)
 
     @property
@@ -115,15 +115,35 @@ class Gate:
         led = spec.pilot in ("batch", "now") or (spec.pilot and any(each.kind == "pilot" for each in work.chunks()))
         if led and spec.max_failed is not None and not self.open:
             self._judge(spec.max_failed)
+        expected = self._foreseen()
+        if led and expected is not None and not self.open:
+            self._weigh(expected)
 
-    def _look_out(self) -> None:
-        """Keep what the whole run will cost by the answers of its pilot, before the rest goes."""
+    def _foreseen(self) -> Range | None:
+        """What the run will cost by answers that are there, before the rest goes; those of its own pilot are kept."""
         work = self._work
         rest = [chunk for chunk in work.own() if not chunk.kind]
-        if len(rest) < len(work.own()) and all(chunk.state in (PLANNED, SPLIT) for chunk in rest):
-            expected = costs.expected(work)
-            if expected is not None and expected.how != FROM_BYTES:
-                outlook.note(work.ledger, work.record.id, expected)
+        if any(chunk.state not in (PLANNED, SPLIT) for chunk in rest):
+            return None
+        expected = costs.expected(work)
+        if expected is None or expected.how == FROM_BYTES:
+            return None
+        if len(rest) < len(work.own()):
+            outlook.note(work.ledger, work.record.id, expected)
+        return expected
+
+    def _weigh(self, expected: Range) -> None:
+        """Raise where the budget will not do, by the low end of the forecast."""
+        work, budget = self._work, budget_of(self._work)
+        if budget is None or expected.low <= budget:
+            return
+        span = f"{dollars(expected.low)} to {dollars(expected.high)}"
+        raise PilotFailed(
+            f"{FAILED}: {expected.how} the run would cost {span}, more than its budget of {dollars(budget)}",
+            "nothing else was sent; the answers are kept: run.partial()",
+            hint=f"dfbatch.open({work.record.id!r}).resume(budget={_rounded(expected.high)}) sends the rest;"
+            " .resume() sends as much as the budget covers",
+        )
 
     def _judge(self, limit: float) -> None:
         """Raise where too many of the answers that are there cannot be used."""

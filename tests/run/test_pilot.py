@@ -160,11 +160,11 @@ def test_a_share_is_judged_by_its_confidence_bound(useless: int, count: int, lea
 
 
 def test_after_the_pilot_the_forecast_is_made_from_its_answers(server: Server) -> None:
-    """The run stops at its budget; then the same run is paid for as a whole."""
+    """The run would break its budget; then the same run is paid for as a whole."""
     with Server(engine="sample", output_law="lognormal:40:0.6") as other:
         frame: Any = pl.DataFrame({"text": MANY})
         backend = dfbatch.Anthropic(api_key=KEY, base_url=other.url)
-        with pytest.raises(BudgetReached):
+        with pytest.raises(PilotFailed, match="more than its budget of"):
             frame.claude.batch("{text}", backend=backend, progress=False, budget=0.06)
         run = dfbatch.last_run()
         told = run.cost.forecast
@@ -173,6 +173,29 @@ def test_after_the_pilot_the_forecast_is_made_from_its_answers(server: Server) -
         assert told.how.endswith(" answers of this run")
         assert told.low <= run.cost.spent <= told.high
         assert run.cost.forecast.low == run.cost.forecast.high == run.cost.spent
+
+
+def test_a_pilot_whose_forecast_breaks_the_budget_stops_the_run_and_nothing_else_is_sent() -> None:
+    with Server(engine="sample", output_law="lognormal:40:0.6") as other:
+        frame: Any = pl.DataFrame({"text": MANY})
+        call: Any = {"backend": dfbatch.Anthropic(api_key=KEY, base_url=other.url), "progress": False, "budget": 0.11}
+        with pytest.raises(PilotFailed) as caught:
+            frame.claude.batch("{text}", **call)
+        asked = sum(other.usage()["billed_by_digest"].values())
+        run = dfbatch.last_run()
+        kept = run.partial()["answer"].drop_nulls().len()
+        with pytest.raises(PilotFailed, match="more than its budget of"):
+            frame.claude.batch("{text}", **call)
+        again = sum(other.usage()["billed_by_digest"].values())
+        with pytest.raises(BudgetReached):
+            run.resume().wait()
+        spent = run.cost.spent
+
+    assert str(caught.value).startswith("the pilot failed: by 40 answers of this run the run would cost $0.1")
+    assert f"Hint: dfbatch.open('{run.id}').resume(budget=0." in str(caught.value)
+    assert (asked, kept, again) == (41, 41, 41)
+    assert spent
+    assert 0.03 < spent <= 0.11
 
 
 def test_a_run_without_a_pilot_is_not_judged_by_failures_that_are_known(begin: Begin, share: Share) -> None:
