@@ -10,7 +10,10 @@ join      rows known again                again     asked again by hand;  portab
 using     whose connections stay open    listing   the table of runs;  prune: room on the disk
 why       why nothing is reused          adopt     batches of a lost ledger;  relics: what is left of them
 preview   some rows now                   planning  what a run would ask and cost;  sizing: how large it would be
-history   what earlier answers tell
+history   what earlier answers tell      outlook   what was expected, kept for the end;  ends: when it may end
+views     a run as it is looked at       clicks    what is done to it from there;  waiting;  notice: telling of its end
+peek      the first answers              shares    how often each label;  failures: rows without an answer, and why
+groups    requests that begin alike
 leading   what of a run goes ahead        gate      what may be sent now;  budgets: what it may spend
 preflight the first request alone         now       what is asked at once
 limits    what the server tells of models

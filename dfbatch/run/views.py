@@ -17,7 +17,7 @@ from dfbatch.run.clicks import Clicks
 from dfbatch.run.ends import durations
 from dfbatch.run.peek import ROWS, peek
 from dfbatch.run.report import snapshot
-from dfbatch.run.waiting import SHOWN, close, show, watch
+from dfbatch.run.waiting import SHOWN, close, paced, show, watch
 
 if TYPE_CHECKING:
     from dfbatch.progress import Display, Snapshot
@@ -79,7 +79,8 @@ class View:
         return True
 
     async def _follow(self, shown: Display) -> None:
+        pause = SHOWN
         while self._driver.running:
-            await self._driver.moment(SHOWN)
-            await asyncio.to_thread(lambda: show(shown, self.look()))
+            await self._driver.moment(pause)
+            pause = await asyncio.to_thread(paced, lambda: show(shown, self.look()))
         await asyncio.to_thread(lambda: close(shown, self.look()))

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from dfbatch.run.driver import Driver
     from dfbatch.run.handle import Run
 
-SHOWN: Final = 1.0  # seconds between moments that are shown
+SHOWN: Final = 1.0  # seconds between moments that are shown, or …
+REST: Final = 10.0  # … so many times as long as it took to look
 
 
 def watch(
@@ -43,8 +44,7 @@ def watch(
             if clicks.detached:
                 raise Detached(driver.let_go(), run=run)
             if display and time.monotonic() >= due:
-                due = time.monotonic() + SHOWN
-                show(display, look())
+                due = time.monotonic() + paced(lambda: show(display, look()))
             driver.pause(STEP if deadline is None else min(STEP, max(0.0, deadline - time.monotonic())))
     except Detached:
         raise
@@ -53,6 +53,13 @@ def watch(
     finally:
         if display:
             close(display, look())
+
+
+def paced(act: Callable[[], None]) -> float:
+    """Do it; seconds until it is done again: looking takes a tenth of the time at most, however many rows there are."""
+    began = time.monotonic()
+    act()
+    return max(SHOWN, REST * (time.monotonic() - began))
 
 
 def show(display: Display, seen: Snapshot | None) -> None:
