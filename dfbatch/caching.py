@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BYTES: Final = 4.0  # of English text or JSON a token, up to Claude 4.6: for a guess, not for a bill
 HITS: Final = 0.8  # of requests behind one that went ahead; the documentation says 30 to 98 %
 WORTH: Final = 0.05  # USD: less than this is not worth the wait for one request
-MANY: Final = 100  # requests
+MANY: Final = 100  # requests for which one goes ahead where a cache is wished for by hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def decide(said: str | None, model: Model | None, *, shared_bytes: int, requests
     if users or said in ("5m", "1h"):
         lifetime = "" if users else str(said)
         return Caching(lifetime, leads=bool(lifetime) and requests >= MANY, warning=_short(tokens, least))
-    if said is None or model is None or least is None or tokens < least or requests < MANY:
+    if said is None or model is None or least is None or tokens < least:
         return Caching()
     saved = float(saves(model, "1h", np.array([tokens]), np.array([requests])).sum())
     return Caching("1h", leads=True) if saved >= WORTH else Caching()

@@ -240,9 +240,9 @@ def rest(spent: float, seen: Array, requests: int) -> Range:
     return Range(round(low, 12), round(likely, 12), round(high, 12), f"by {len(seen):,} answers of this run")
 
 
-def unknown(requests: int, max_tokens: int) -> Range:
+def unknown(requests: int, most: int, how: str = "from max_tokens") -> Range:
     """Tokens of so many answers, where nothing is known but their limit: from one token each to all of it."""
-    return Range(requests, requests * math.sqrt(max_tokens), requests * max_tokens, "from max_tokens")
+    return Range(requests, requests * math.sqrt(most), requests * most, how)
 
 
 # -------------------------------------------------------------------- dollars

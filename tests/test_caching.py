@@ -31,7 +31,9 @@ def sent(whole: Any) -> dict[str, Any]:
     ("said", "size", "requests", "lifetime"),
     [
         ("auto", 40_000, 10_000, "1h"),
-        ("auto", 40_000, 99, ""),
+        ("auto", 40_000, 2, ""),
+        ("auto", 40_000, 8, ""),
+        ("auto", 40_000, 60, "1h"),
         ("auto", 15_000, 10_000, ""),
         (None, 40_000, 10_000, ""),
         ("5m", 40_000, 3, "5m"),
@@ -41,7 +43,7 @@ def sent(whole: Any) -> dict[str, Any]:
 def test_it_is_used_where_it_pays_or_is_asked_for(said: Any, size: int, requests: int, lifetime: str) -> None:
     told = decide(said, HAIKU, shared_bytes=size, requests=requests, users=False)
 
-    assert (told.lifetime, told.leads) == (lifetime, bool(lifetime) and requests >= 100)
+    assert (told.lifetime, told.leads) == (lifetime, bool(lifetime) and (said == "auto" or requests >= 100))
 
 
 def test_a_model_that_is_not_known_is_not_cached_by_itself() -> None:

@@ -183,7 +183,8 @@ def _value(label: str, value: str) -> str:
 
 def _head(label: str, *, right: bool = False) -> str:
     tag = "th" if label else "td"  # a head that says nothing would only stop a screen reader
-    return f'<{tag} style="{_PAD};text-align:{"right" if right else "left"};vertical-align:top">{escape(label)}</{tag}>'
+    style = f"{_PAD};white-space:nowrap;text-align:{'right' if right else 'left'};vertical-align:top"
+    return f'<{tag} style="{style}">{escape(label)}</{tag}>'
 
 
 def _cell(markup: str, *, right: bool = False) -> str:

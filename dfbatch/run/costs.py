@@ -25,8 +25,10 @@ from dfbatch.ledger.states import (
 )
 from dfbatch.pricing import FROM_BYTES, Cost, Saved, Tokens
 from dfbatch.run import outlook
+from dfbatch.run.history import longest
 
 if TYPE_CHECKING:
+    from dfbatch.forecasts import Forecast
     from dfbatch.ledger.records import ChunkRecord, RunRecord
     from dfbatch.models import Model, Models
     from dfbatch.run.loop import Work
@@ -78,15 +80,17 @@ def expected(work: Work) -> Range | None:
     kept = outlook.noted(work.ledger, work.record.id)
     if kept is not None and not work.sheet.bills and kept.how != FROM_BYTES:  # by answers of earlier runs
         return kept
-    by_bytes = [
-        forecast(work.models.find(chunk.model or work.record.model), chunk.bytes, chunk.requests, chunk.max_tokens)
-        for chunk in ahead
-    ]
+    by_bytes = [_blind(work, chunk) for chunk in ahead]
     lows, highs = [each.low or 0.0 for each in by_bytes], [each.high for each in by_bytes]
     if any(high is None for high in highs):
         return None
     low, high = usd + math.fsum(lows), usd + math.fsum(high for high in highs if high is not None)
     return Range(low, math.sqrt(low * high), high, FROM_BYTES)
+
+
+def _blind(work: Work, chunk: ChunkRecord) -> Forecast:
+    model = work.models.find(chunk.model or work.record.model)
+    return forecast(model, chunk.bytes, chunk.requests, min(chunk.max_tokens, longest(work.record, model)))
 
 
 def _by_answers(work: Work, usd: float, requests: int) -> Range | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import numpy as np
 
-from dfbatch.caching import MANY, Caching, decide, verdict, worth
+from dfbatch.caching import Caching, decide, verdict, worth
 from dfbatch.requests import part_mark, prefix_bytes
 from dfbatch.run.spools import Wanted
 
@@ -162,7 +162,7 @@ class Planner:
         if self.blocks and count and self.scratch.holds(USERS):
             return self._judged(size), None
         cache = decide(self.said, self.model, shared_bytes=size, requests=count, users=marks)
-        if marks or not self.blocks or self.said is None or count < (MANY if self.said == "auto" else 1):
+        if marks or not self.blocks or self.said is None or not count:
             return cache, None
         prefixes = Prefixes.of(self._at(self.new), count, own)
         taken = worth(self.said, self.model, shared_bytes=size, sizes=prefixes.sizes, counts=prefixes.counts)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from dfbatch import forecasts
+from dfbatch import forecasts, lengths
 from dfbatch.caching import prefix_tokens
 from dfbatch.forecasts import Forecast, Range, forecast
 from dfbatch.hits import Hits
@@ -101,12 +101,19 @@ def priced(tokens: Array, lifetime: str, model: Model, hits: Hits, count: int, *
     return Prefix(kept, lifetime, hits.price(model, lifetime, count), doubt) if kept.any() else Prefix()
 
 
+def longest(record: RunRecord, model: Model | None) -> int:
+    """The most tokens of an answer: by the schema, where it bounds them and nothing is thought before; max_tokens."""
+    always = model is not None and model.thinking is not None and "disabled" not in model.thinking
+    bound = None if always or '"thinking":' in record.spec.head else lengths.tokens(record.spec.full)
+    return record.max_tokens if bound is None else min(record.max_tokens, bound)
+
+
 def foreseen(
     ledger: Ledger, record: RunRecord, chunks: Sequence[ChunkRecord], model: Model | None, *, as_if: bool = False
 ) -> Forecast:
     """What these chunks of a run may cost in a batch: by answers to the same prompt, else by their bytes alone."""
     count, size = sum(chunk.requests for chunk in chunks), sum(chunk.bytes for chunk in chunks)
-    blind = forecast(model, size, count, record.max_tokens, as_if=as_if)
+    blind = forecast(model, size, count, longest(record, model), as_if=as_if)
     if model is None or not count or blind.high is None:
         return blind
     known = history(ledger, record)

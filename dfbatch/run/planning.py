@@ -22,7 +22,7 @@ from dfbatch.requests import unmarked
 from dfbatch.run import thread
 from dfbatch.run.claims import Claimed, claim
 from dfbatch.run.ending import first_line
-from dfbatch.run.history import history, prefix_of, priced
+from dfbatch.run.history import history, longest, prefix_of, priced
 from dfbatch.run.limits import noted
 from dfbatch.run.prepare import prepare
 from dfbatch.run.prices import known
@@ -79,7 +79,7 @@ def planned(
     told = noted(ledger, backend, ready.record, direct=bool(sizing.direct.any())) if len(sizing.new) else []
     measured = _measured(ledger, backend, sizing, model)
     past = history(ledger, ready.record)
-    tokens_out, hint = _answers(past, measured.each, ready.record.max_tokens)
+    tokens_out, hint = _answers(past, measured.each, ready.record.max_tokens, longest(ready.record, model))
     count = max(1, len(sizing.new))
     job = _job(sizing, model, measured, past, tokens_out.likely / count) if model else None
     return Plan(
@@ -208,11 +208,12 @@ async def _counts(backend: Backend, bodies: Sequence[bytes], betas: Sequence[str
 # -------------------------------------------------------------------- money
 
 
-def _answers(known: History, prompts: Array, max_tokens: int) -> tuple[Range, str]:
-    """Tokens of the answers to these prompts, and a hint where nothing is known of them."""
+def _answers(known: History, prompts: Array, max_tokens: int, most: int) -> tuple[Range, str]:
+    """Tokens of the answers to these prompts, `most` at most, and a hint where nothing is known of them."""
     count = len(prompts)
     if not len(known.output):
-        return forecasts.unknown(count, max_tokens), NARROWER if count else ""
+        how = "from the schema" if most < max_tokens else "from max_tokens"
+        return forecasts.unknown(count, most, how), NARROWER if count else ""
     return forecasts.answered(known.output, count, max_tokens, prompts=known.prompts, asked=prompts), ""
 
 

@@ -169,11 +169,12 @@ def test_a_frame_that_has_grown_marks_only_what_its_new_rows_share(server: Serve
     assert (run.cost.tokens.cache_write_1h, run.cost.tokens.cache_read) == (0, 0)
 
 
-def test_of_a_few_requests_none_is_marked_where_none_would_go_ahead(server: Server) -> None:
-    run = begin(server, table(1, 90))
+def test_what_counts_is_what_is_saved_and_not_how_many_requests_there_are(server: Server) -> None:
+    few, many = begin(server, table(1, 8)), begin(server, table(1, 90, words=2_100))
 
-    assert [kind for kind, _ in kinds(run)] == ["preflight", ""]
-    assert run.cost.tokens.cache_write_1h == 0
+    assert kinds(few) == [("", 8)]
+    assert kinds(many) == [("preflight", 1), ("warm", 1), ("", 88)]
+    assert (many.cost.hits or 0.0) > 0.9
 
 
 def test_a_text_that_ends_like_a_block_breaks_nothing(server: Server) -> None:

@@ -118,7 +118,7 @@ def test_without_a_network_tokens_are_guessed_from_characters_and_it_says_so(new
 
     assert plan.tokens_in.how == "from characters"
     assert any(note.startswith("tokens in are guessed, not counted: ") for note in plan.notes)
-    assert plan.tokens_out.how == "from max_tokens"
+    assert plan.tokens_out.how == "from the schema"
     assert plan.dollars
     assert 0 < plan.dollars.low < plan.dollars.likely < plan.dollars.high
     assert dfbatch.runs() == []
