@@ -82,7 +82,7 @@ def _image(shapes: Iterable[str], alt: str, width: int) -> str:
     drawn = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{HEIGHT}">{"".join(shapes)}</svg>'
     data = b64encode(drawn.encode()).decode()
     return (
-        f'<img alt="{escape(alt)}" width="{width}" height="{HEIGHT}" style="vertical-align:middle;max-width:none"'
+        f'<img alt="{escape(alt)}" width="{width}" height="{HEIGHT}" style="vertical-align:middle;max-width:100%"'
         f' src="data:image/svg+xml;base64,{data}"/>'
     )
 

@@ -178,7 +178,7 @@ def _row(name: str, count: int, rows: int) -> str:
 
 
 def _value(label: str, value: str) -> str:
-    return f"<code>{escape(value)}</code>" if label == "reopen" else escape(value)
+    return f'<code style="white-space:normal">{escape(value)}</code>' if label == "reopen" else escape(value)
 
 
 def _head(label: str, *, right: bool = False) -> str:
