@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dfbatch.models import Model, Price
 
 MILLION = 1e6
+FEW_CHUNKS = 5  # as many are told one by one
 FROM_BYTES = "from bytes"  # where a forecast is from that knows nothing of the answers but their limit
 
 
@@ -138,13 +139,46 @@ class Saved:
         return self.batch + self.dedupe + self.reuse + self.cache
 
 
+@dataclass(frozen=True, slots=True)
+class ChunkCost:
+    """What one chunk of a run cost, in USD; `batch` is the server's id, None where it went through `/v1/messages`.
+
+    `kind` says why it was asked: first, preflight, pilot, warm (writes the prompt cache), now, again, longer,
+    corrected, hand (`run.retry`). `input_tokens` are those outside the prompt cache, as the API counts them.
+    """
+
+    chunk: int
+    kind: str
+    batch: str | None
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cache_write_tokens: int
+    cache_read_tokens: int
+    usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeCost:
+    """What all answers of one outcome cost, in USD; every try counts as what it was, one that gave way too."""
+
+    outcome: str
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cache_write_tokens: int
+    cache_read_tokens: int
+    usd: float | None
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Cost:
     """What a run's answers cost so far: USD, None where the price is not known; `as_if` where nothing is spent.
 
     `reserved` is the most that what is under way may cost, `forecast` the range in which the whole run will end (a
     `forecasts.Range`), by its answers so far, or by its bytes. `outlook` is what it was expected to cost before most of
-    it was sent: after its pilot, where it has one. `saved` says what was not paid, and why.
+    it was sent: after its pilot, where it has one. `saved` says what was not paid, and why. `chunks` and `outcomes` say
+    where it went, and each sums to `spent`: `pd.DataFrame(run.cost.chunks)` is a table.
     """
 
     spent: float | None
@@ -154,6 +188,8 @@ class Cost:
     reserved: float | None = 0.0
     forecast: Any = None
     outlook: Any = None
+    chunks: tuple[ChunkCost, ...] = ()
+    outcomes: tuple[OutcomeCost, ...] = ()
 
     @property
     def error(self) -> float | None:
@@ -202,7 +238,22 @@ class Cost:
         if self.outlook is not None:
             off = "" if self.error is None else f"; off by {off_by(self.error)}"
             facts.append(("foretold", f"{self._told(self.outlook)}, {self.outlook.how}{off}"))
-        return [*facts, *self._saved()]
+        return [*facts, *self._parts(), *self._saved()]
+
+    def _parts(self) -> list[tuple[str, str]]:
+        """Where the money went, where it went more than one way; of many chunks, the range."""
+        facts = []
+        if len(self.outcomes) > 1:
+            told = [f"{part.outcome} {dollars(part.usd)}" for part in self.outcomes]
+            facts.append(("by outcome", ", ".join(told)))
+        known = [part.usd for part in self.chunks if part.usd is not None]
+        if 1 < len(self.chunks) <= FEW_CHUNKS:
+            told = [f"{part.chunk} ({part.kind}) {dollars(part.usd)}" for part in self.chunks]
+            facts.append(("by chunk", ", ".join(told)))
+        elif len(self.chunks) > 1 and known:
+            span = f"{dollars(min(known))} to {dollars(max(known))}"
+            facts.append(("by chunk", f"{len(self.chunks):,} chunks of {span}: run.cost.chunks has each"))
+        return facts
 
     def _told(self, usd: Any) -> str:
         if usd.how == FROM_BYTES:

@@ -26,12 +26,14 @@ from dfbatch.ledger.states import (
 from dfbatch.pricing import FROM_BYTES, Cost, Saved, Tokens
 from dfbatch.run import outlook
 from dfbatch.run.history import longest
+from dfbatch.run.parts import by_outcome, of_bill
 
 if TYPE_CHECKING:
     from dfbatch.forecasts import Forecast
     from dfbatch.ledger.records import ChunkRecord, RunRecord
     from dfbatch.models import Model, Models
     from dfbatch.run.loop import Work
+    from dfbatch.run.parts import Parts
     from dfbatch.run.sheet import Bill, Sheet
 
     Array = np.ndarray[Any, np.dtype[Any]]
@@ -56,15 +58,17 @@ def cost(work: Work, take: Array) -> Cost:
     batch's.
     """
     sheet, record = work.sheet, work.record
-    bills = [(chunk, sheet.bills[chunk.id]) for chunk in sheet.chunks if chunk.id in sheet.bills]
+    told = [_parts(work, chunk) for chunk in sheet.chunks if chunk.id in sheet.bills]
     return Cost(
         spent(work),
-        sum((Tokens.of(bill.used) for _, bill in bills), Tokens()),
+        sum((Tokens.of(bill.used) for bill in sheet.bills.values()), Tokens()),
         as_if=not (record.spends and work.backend.spends),
         saved=saved(work, take),
         reserved=reserved(work),
         forecast=expected(work),
         outlook=None if work.own(FORGONE, LOST, RELEASED) else outlook.noted(work.ledger, record.id),
+        chunks=tuple(sorted((part.chunk for part in told), key=lambda chunk: chunk.chunk)),
+        outcomes=by_outcome(told),
     )
 
 
@@ -159,6 +163,14 @@ def _sum(work: Work, chunk: ChunkRecord, **changes: bool) -> float | None:
         usd = _usd(work.models, work.record, chunk, work.sheet.bills[chunk.id], **changes)
         work.sums[key] = None if usd is None else float(usd.sum())
     return work.sums[key]
+
+
+def _parts(work: Work, chunk: ChunkRecord) -> Parts:
+    """Where the money of a chunk went, told once like its sum."""
+    if chunk.id not in work.parts:
+        usd = _usd(work.models, work.record, chunk, work.sheet.bills[chunk.id])
+        work.parts[chunk.id] = of_bill(chunk, work.ledger.batch(chunk.id), work.sheet.bills[chunk.id], usd)
+    return work.parts[chunk.id]
 
 
 def of_chunk(work: Work, chunk: ChunkRecord) -> Array | None:

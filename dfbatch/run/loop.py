@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from dfbatch.ledger.lock import Lock
     from dfbatch.ledger.records import ChunkRecord, RunRecord
     from dfbatch.models import Models
+    from dfbatch.run.parts import Parts
     from dfbatch.run.sheet import Sheet
 
 ELSEWHERE = 1.0  # seconds between looks at what another process is doing
@@ -74,6 +75,7 @@ class Work:
     heard: float = 0.0  # the latest that the server's clock told: whatever is sent now is made after that
     unasked: int = 0  # requests that would be asked again if we might send
     sums: dict[tuple[object, ...], float | None] = field(default_factory=dict)  # of bills, for `costs.py`
+    parts: dict[str, Parts] = field(default_factory=dict)  # of each chunk's bill, likewise
     models: Models = field(init=False)  # with their prices
     poller: Poller = field(init=False)
     search: Search = field(init=False)

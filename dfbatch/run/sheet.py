@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.lib.recfunctions import repack_fields
 
 from dfbatch.columns import Builder, Column
 from dfbatch.distinct import locate
@@ -45,10 +46,11 @@ EXTRAS: dict[str, Kind] = {  # what `include` may add
 
 
 class Bill(NamedTuple):
-    """What a chunk's requests used, and which of the sheet's requests each of them is (-1: none)."""
+    """What a chunk's requests used and how each ended, and which of the sheet's requests each of them is (-1: none)."""
 
     targets: np.ndarray[Any, Any]
     used: np.ndarray[Any, Any]  # the fields of FOUND that are billed
+    outcomes: np.ndarray[Any, Any]
 
 
 @dataclass(slots=True)
@@ -103,7 +105,7 @@ class Sheet:
                 builder.put(laid, [_extra(name, block, at, reader) for at in chosen.tolist()])
         self.strange += reader.strange
         if chunk.run == self.run:
-            self.bills[chunk.id] = Bill(targets.astype(np.int32), found[BILLED])
+            self.bills[chunk.id] = Bill(targets.astype(np.int32), repack_fields(found[BILLED]), found["outcome"].copy())
         self.laid.add(chunk.id)
         return found
 
@@ -142,6 +144,7 @@ class Sheet:
         for builder, cells in zip(self._builders, zip(*values, strict=True), strict=False):
             builder.put(laid, cells)
             self._note_misfits(builder)
+        marks["outcome"][chosen] = self.found["outcome"][laid]
         return marks, laid, chosen
 
     def _gives_way(
