@@ -46,9 +46,12 @@ ModelChangedWarning    one name of a model was answered by several models
 from __future__ import annotations
 
 import inspect
+from traceback import StackSummary, TracebackException
 from typing import TYPE_CHECKING
 
 _HERE = __file__.removesuffix("errors.py")  # the package's folder
+_NOT_THE_USERS = (_HERE, inspect.__file__.removesuffix("inspect.py"))  # here, Python itself, and …
+_PACKAGES = "-packages"  # … site-packages and dist-packages
 
 if TYPE_CHECKING:
     from dfbatch.run import Run
@@ -73,6 +76,17 @@ def outside() -> int:
     return level
 
 
+def _shorten(told: TracebackException) -> None:
+    """Leave the user's own lines of what is told, and of its causes those that have any."""
+    own = [line for line in told.stack if not (line.filename.startswith(_NOT_THE_USERS) or _PACKAGES in line.filename)]
+    told.stack = StackSummary.from_list(own)
+    cause = told.__cause__ or (None if told.__suppress_context__ else told.__context__)
+    if cause is not None:
+        _shorten(cause)
+        if not cause.stack:
+            told.__cause__ = told.__context__ = None
+
+
 class DfbatchError(Exception):
     """Everything that dfbatch raises, but for `Detached`."""
 
@@ -82,6 +96,15 @@ class DfbatchError(Exception):
     def __str__(self) -> str:
         """The text itself: KeyError would show its repr, line breaks escaped."""
         return str(self.args[0]) if self.args else ""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it: the user's own lines, and the text; dfbatch's lines say nothing to users.
+
+        `traceback.print_exception(error)` has all of them, and so has whoever catches it.
+        """
+        told = TracebackException.from_exception(self)
+        _shorten(told)
+        return "".join(told.format()).removesuffix("\n").replace("dfbatch.errors.", "").split("\n")
 
 
 class InputError(DfbatchError, ValueError):

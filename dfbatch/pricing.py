@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MILLION = 1e6
 FEW_CHUNKS = 5  # as many are told one by one
+FIRST = "first"  # the kind of a chunk that asks for the first time
 FROM_BYTES = "from bytes"  # where a forecast is from that knows nothing of the answers but their limit
 
 
@@ -157,6 +158,10 @@ class ChunkCost:
     cache_read_tokens: int
     usd: float | None
 
+    def __str__(self) -> str:
+        """`2`, or `1 (pilot)` where it was not asked like most."""
+        return f"{self.chunk}" if self.kind == FIRST else f"{self.chunk} ({self.kind})"
+
 
 @dataclass(frozen=True, slots=True)
 class OutcomeCost:
@@ -232,7 +237,7 @@ class Cost:
             wrote = used.cache_write_5m + used.cache_write_1h
             facts.append(("prompt cache", f"{used.cache_read:,} read, {wrote:,} written: {self.hits:.0%} hits"))
         if self.reserved:
-            facts.append(("reserved", f"{dollars(self.reserved)} at most, for what is under way"))
+            facts.append(("reserved", f"{dollars(self.reserved, as_if=self.as_if)} at most, for what is under way"))
         if self.forecast is not None and self.forecast.low < self.forecast.high:
             facts.append(("forecast", f"{self._told(self.forecast)}, {self.forecast.how}"))
         if self.outlook is not None:
@@ -248,7 +253,7 @@ class Cost:
             facts.append(("by outcome", ", ".join(told)))
         known = [part.usd for part in self.chunks if part.usd is not None]
         if 1 < len(self.chunks) <= FEW_CHUNKS:
-            told = [f"{part.chunk} ({part.kind}) {dollars(part.usd)}" for part in self.chunks]
+            told = [f"{part} {dollars(part.usd)}" for part in self.chunks]
             facts.append(("by chunk", ", ".join(told)))
         elif len(self.chunks) > 1 and known:
             span = f"{dollars(min(known))} to {dollars(max(known))}"
@@ -281,11 +286,13 @@ def off_by(error: float) -> str:
 def dollars(amount: float | None, *, as_if: bool = False) -> str:
     """An amount for people: cents, or two significant digits below ten cents.
 
-    >>> dollars(12.3456), dollars(0.00041), dollars(0.00004802), dollars(None)
-    ('$12.35', '$0.00041', '$0.000048', 'unknown')
+    >>> dollars(12.3456), dollars(0.00041), dollars(0.00004802), dollars(-0.03), dollars(None)
+    ('$12.35', '$0.00041', '$0.000048', '-$0.03', 'unknown')
     """
     if amount is None:
         return "unknown"
+    if amount < 0:
+        return f"-{dollars(-amount, as_if=as_if)}"
     text = f"${amount:,.2f}" if amount >= 0.1 or amount == 0 else f"${amount:.2g}"
     if "e" in text:
         text = f"${np.format_float_positional(amount, precision=2, fractional=False)}"

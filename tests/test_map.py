@@ -79,7 +79,7 @@ PURE = {
     ),
     *("typing", "typing_extensions", "msgspec", "numpy", "pydantic", "pydantic_core", "dfbatch"),
 }
-PURE_NAMES = {("pathlib", "PurePath")}
+PURE_NAMES = {("pathlib", "PurePath"), ("traceback", "TracebackException"), ("traceback", "StackSummary")}
 REACHING = {"now", "today", "utcnow", "open", "print", "input", "sleep", "file_digest", "fromfile", "tofile"}
 
 HOMES = {  # libraries that one place alone knows

@@ -11,17 +11,23 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 SAFE: Final = "safe to close"
+UNSENT: Final = ("planned", "sending")  # states of a chunk that has not left this machine …
+UNKNOWN: Final = (*UNSENT, "in doubt")  # … or of which nobody knows whether it arrived
 
 
 @dataclass(frozen=True, slots=True)
 class BatchMark:
-    """One chunk as a person sees it; `age` in seconds since the server accepted it, None before."""
+    """One chunk as a person sees it; `age` in seconds since the server accepted it, None before.
+
+    `own`: it was asked by this run; others were asked by earlier runs, whose answers are waited for.
+    """
 
     label: str
     state: Literal["planned", "sending", "in doubt", "waiting", "canceling", "collecting", "done", "failed"]
     requests: int
     age: float | None = None
     batch_id: str | None = None
+    own: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,7 @@ class Snapshot:
     foretold: str = ""  # at the end: the range that was expected before, and how far off it was
     saved: tuple[tuple[str, str], ...] = ()  # what was not paid: by what ("batches", "reuse"), and how much, in words
     why: str = ""  # one line, said first: why an earlier run on these rows is not reused
+    way_on: str = ""  # where it paused: what to do, if not resume
     tied: bool = False  # what answers is on this machine and ends with this process
     retries: int = 0  # requests that are asked again, and not answered yet
     ends: str = ""  # when it is expected to end, and by what that is known; "" where nothing is known
@@ -86,7 +93,7 @@ class Snapshot:
     @property
     def unsent(self) -> int:
         """Chunks that have not left this machine, or are leaving it."""
-        return sum(mark.state in ("planned", "sending") for mark in self.batches)
+        return sum(mark.state in UNSENT for mark in self.batches)
 
     @property
     def doubted(self) -> int:
@@ -112,11 +119,13 @@ class Snapshot:
     @property
     def _leaving(self) -> tuple[str, str]:
         """What to do about leaving, and why."""
-        of_all = f"of {len(self.batches)} chunks"
+        told = [mark for mark in self.batches if mark.own or mark.state in UNKNOWN]
+        of_all = f"of {len(told)} chunks"
         unsent = f"{self.unsent} {of_all} not sent" if self.unsent else ""
         doubted = f"{self.doubted} {of_all} in doubt" if self.doubted else ""
         if self.status == "paused":
-            return "paused", ", ".join(filter(None, [unsent, doubted, f"dfbatch.open({self.run!r}).resume() goes on"]))
+            way_on = self.way_on or f"dfbatch.open({self.run!r}).resume() goes on"
+            return "paused", ", ".join(filter(None, [unsent, doubted, way_on]))
         if unsent:
             return "do not close", ", ".join(filter(None, [unsent, doubted]))
         if doubted:

@@ -96,6 +96,11 @@ def watched() -> bool:
     return bool(request.get("allow_stdin", True))
 
 
+def cell() -> int:
+    """Which cell of a notebook runs now, counted as in `In [3]`; 0 where none does."""
+    return int(getattr(_shell(), "execution_count", 0)) if in_kernel() else 0
+
+
 def lively() -> bool:
     """Whether something that moves can be shown beside what runs: in a notebook that somebody looks at."""
     return in_kernel() and watched()

@@ -88,8 +88,12 @@ def html(snapshot: Snapshot) -> str:
 
 def _labels(snapshot: Snapshot) -> str:
     """The share of each label, with the interval in which it lies."""
-    columns = list(dict.fromkeys(share.column for share in snapshot.shares))[:COLUMNS_SHOWN]
-    return "".join(_labels_of([share for share in snapshot.shares if share.column == column]) for column in columns)
+    names = list(dict.fromkeys(share.column for share in snapshot.shares))
+    columns = names[:COLUMNS_SHOWN]
+    told = [_labels_of([share for share in snapshot.shares if share.column == column]) for column in columns]
+    if rest := len(names) - len(columns):
+        told.append(f"<p>{words.many(rest, 'more column')} with labels: <code>run.shares()</code></p>")
+    return "".join(told)
 
 
 def _labels_of(found: list[Share]) -> str:
@@ -129,7 +133,7 @@ def _rows(cause: Cause) -> str:
     >>> _rows(Cause("refused", "", 3, (1, 2)))
     '1, 2, …'
     """
-    return ", ".join(f"{row:,}" for row in cause.rows) + (", …" if cause.count > len(cause.rows) else "")
+    return ", ".join([*(f"{row:,}" for row in cause.rows), *(["…"] if cause.count > len(cause.rows) else [])])
 
 
 _WHOLE = "max-width:46em;line-height:1.5;overflow-x:auto;overflow-wrap:anywhere"  # in narrow cells nothing is cut off

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 ROUTES: Final = {"batch": "hand", "now": "now"}  # via → kind of chunk
 
 
-def ask_by_hand(work: Work, which: str | Sequence[str] | None, via: str, *, max_tokens: Any, model: str | None) -> None:
-    """Plan the requests with these outcomes once more."""
+def ask_by_hand(work: Work, which: str | Sequence[str] | None, via: str, *, max_tokens: Any, model: str | None) -> bool:
+    """Plan the requests with these outcomes once more; whether there are any."""
     if via not in ROUTES:
         raise OptionError(f"via={via!r}", hint='via="batch" (half the price) or via="now" (at once)')
     if max_tokens is not None and (isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1):
@@ -51,6 +51,7 @@ def ask_by_hand(work: Work, which: str | Sequence[str] | None, via: str, *, max_
     _give_up(work)
     work.ledger.want_cancel(work.record.id, wanted=False)
     work.sheet.asked_again(ask(work.ledger, work.record, work.sheet, wanted, terms=terms, reuse=False))
+    return bool(len(wanted))
 
 
 def before_resuming(work: Work, lost: str | None, budget: Any) -> None:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from dfbatch.errors import DiskFull, RunError
 from dfbatch.ledger.states import ABANDONED, ACCEPTED, IN_DOUBT, OVER, RELEASED, SPLIT, SUBMITTED, UNSENT
+from dfbatch.progress.words import ENDED
 from dfbatch.run import thread
+from dfbatch.run.ending import MEND, of_the_call
 from dfbatch.run.notice import tell_all
 from dfbatch.run.why import tell_models
 
@@ -47,6 +49,12 @@ class Driver:
     def running(self) -> bool:
         """Whether the run is being carried out in this process."""
         return self._future is not None and not self._future.done()
+
+    @property
+    def standing(self) -> tuple[str, str]:
+        """Where it stands while it is carried out here; a wish to cancel counts at once."""
+        work = self._work
+        return "canceling" if work.canceling and work.status not in ENDED else work.status, work.message
 
     def drive(self, *, sending: bool, canceling: bool = False) -> None:
         """See that the run is carried out in this process; what it may do can only grow."""
@@ -183,6 +191,8 @@ class Driver:
     def _how_to_go_on(self) -> str:
         """For errors that know nothing of runs."""
         go_on = f"dfbatch.open({self._id!r}).resume()"
+        if of_the_call(self._work.message):
+            return f"run {self._id}: {MEND}; what is answered is kept"
         if all(chunk.state in UNSENT for chunk in self._own()):
             return f"run {self._id}: nothing was accepted, nothing is billed; run the cell again, or {go_on}"
         return f"run {self._id}: what is answered is kept; {go_on} goes on"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from dfbatch.errors import BatchLost, InDoubt, RunPaused
+from dfbatch.errors import BatchLost, InDoubt, InputError, RunPaused
 from dfbatch.forecasts import forecast
 from dfbatch.ledger.states import IN_DOUBT, LOST
 from dfbatch.pricing import dollars
@@ -12,10 +12,35 @@ from dfbatch.pricing import dollars
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dfbatch.errors import DfbatchError
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.records import ChunkRecord
     from dfbatch.run.loop import Work
     from dfbatch.run.sheet import Sheet
+
+# Errors of a request that come again as often as it is asked (platform.claude.com, Errors, August 2026).
+OF_THE_CALL: Final = ("invalid_request_error", "not_found_error", "request_too_large")
+MEND: Final = "mend the call and run the cell again"
+REFUSED: Final = "the call is refused"  # by us, by what the server tells of its models
+BUDGET: Final = "its budget of"
+
+
+def message(error: DfbatchError) -> str:
+    """The line that stays of what stopped a run."""
+    told = first_line(error)
+    return f"{REFUSED}: {told}" if isinstance(error, InputError) else told
+
+
+def of_the_call(message: str) -> bool:
+    """Whether what was asked was refused, and will be again: sending the same once more does not help."""
+    return message.startswith(REFUSED) or any(kind in message for kind in OF_THE_CALL)
+
+
+def way_on(run_id: str, message: str) -> str:
+    """What to do about a run that paused with this message; empty where it just resumes."""
+    if of_the_call(message):
+        return MEND
+    return f"dfbatch.open({run_id!r}).resume(budget=…) goes on" if BUDGET in message else ""
 
 
 def doubt(work: Work, chunks: Sequence[ChunkRecord]) -> str:

@@ -13,7 +13,9 @@ import numpy as np
 from dfbatch.columns import Builder, Column
 from dfbatch.kinds import TEXT, Kind
 from dfbatch.results import CODE, OUTCOMES, PENDING, SUCCEEDED
+from dfbatch.run.ending import OF_THE_CALL
 from dfbatch.run.report import answer_text, asked
+from dfbatch.run.wording import worded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
 _CAUSE: Final = 200  # characters of a cause in a warning
 _LARGER: Final = 4  # times the limit that answers were cut at, in a hint
 
-# Errors of a request that come again as often as it is asked (platform.claude.com, Errors, August 2026).
-_OF_THE_CALL: Final = ("invalid_request_error", "not_found_error", "request_too_large")
 _OF_THE_KEY: Final = ("authentication_error", "permission_error", "billing_error")
 
 _HELPS: Final = {
@@ -46,8 +46,10 @@ def table(ledger: Ledger, record: RunRecord, sheet: Sheet, take: Array, errors: 
     outcomes = sheet.outcomes(take)
     failed = np.flatnonzero(~np.isin(outcomes, (SUCCEEDED, PENDING)))
     causes = [(OUTCOMES[outcomes[row]], str(errors.values[row] or "")) for row in failed.tolist()]
-    frequency = Counter(causes)
-    order = sorted(range(len(failed)), key=lambda at: (-frequency[causes[at]], causes[at], int(failed[at])))
+    same = worded(error for _, error in causes)
+    groups = [(outcome, same[error]) for outcome, error in causes]
+    frequency = Counter(groups)
+    order = sorted(range(len(failed)), key=lambda at: (-frequency[groups[at]], groups[at], int(failed[at])))
     rows = failed[order].tolist()
     told = [answer_text(ledger, sheet, int(take[row])) if take[row] >= 0 else "" for row in rows]
     return [
@@ -76,7 +78,9 @@ def told(record: RunRecord, sheet: Sheet, take: Array, errors: Column) -> tuple[
     what = f"{len(failed):,} of {record.rows:,} rows of run {record.id} have no answer: {parts}"
     outcome = counts.most_common(1)[0][0]
     rows = failed[outcomes[failed] == CODE[outcome]]
-    causes = Counter(str(errors.values[row]) for row in rows.tolist() if errors.valid[row]).most_common(1)
+    why = [str(errors.values[row]) for row in rows.tolist() if errors.valid[row]]
+    same = worded(why)
+    causes = Counter(same[error] for error in why).most_common(1)
     often = [f"most often: {cause[:_CAUSE]} ({count:,}×)" for cause, count in causes]
     help_ = helps(outcome, causes[0][0] if causes else "", _limit(record, sheet, take[rows]))
     return [what, *often], f"{help_}; run.failures() shows why (run = dfbatch.open({record.id!r}))"
@@ -115,7 +119,7 @@ def _about_cut(cause: str, max_tokens: int) -> str:
 
 
 def _about_error(cause: str) -> str:
-    if cause.startswith(_OF_THE_CALL) or "413" in cause.partition(":")[0]:
+    if cause.startswith(OF_THE_CALL) or "413" in cause.partition(":")[0]:
         return "asking them again as they are does not help: mend the call, and run the cell; only they are asked"
     if cause.startswith(_OF_THE_KEY):
         return "mend the key or its account, then run.retry(which='errored') asks them again"

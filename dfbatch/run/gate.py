@@ -30,6 +30,7 @@ from dfbatch.pricing import FROM_BYTES, dollars
 from dfbatch.results import CODE
 from dfbatch.run import costs, outlook
 from dfbatch.run.budgets import budget_of, worst
+from dfbatch.run.ending import BUDGET
 from dfbatch.run.spools import drawn, remove
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class Gate:
             return
         span = f"{dollars(expected.low)} to {dollars(expected.high)}"
         raise PilotFailed(
-            f"{FAILED}: {expected.how} the run would cost {span}, more than its budget of {dollars(budget)}",
+            f"{FAILED}: {expected.how} the run would cost {span}, more than {BUDGET} {dollars(budget)}",
             "nothing else was sent; the answers are kept: run.partial()",
             hint=f"dfbatch.open({work.record.id!r}).resume(budget={_rounded(expected.high)}) sends the rest;"
             " .resume() sends as much as the budget covers",
@@ -229,7 +230,7 @@ class Gate:
         more = expected.high if expected else spent + waiting * self._most(chunk)
         least = dollars(self._most(chunk))
         return BudgetReached(
-            f"run {run_id} paused: its budget of {dollars(budget)} is reached, {dollars(spent)} of it spent",
+            f"run {run_id} paused: {BUDGET} {dollars(budget)} is reached, {dollars(spent)} of it spent",
             f"{waiting:,} requests are not sent; what is answered is kept: run.partial()",
             f"one more may cost up to {least}",
             hint=f"dfbatch.open({run_id!r}).resume(budget={_rounded(more)}) goes on",

@@ -31,6 +31,7 @@ from dfbatch.run.portable import export
 from dfbatch.run.report import Row, announcement, tally
 from dfbatch.run.shares import as_columns
 from dfbatch.run.sheet import Sheet
+from dfbatch.run.standing import standing
 from dfbatch.run.views import View
 from dfbatch.run.waiting import SHOWN, watch_start
 
@@ -113,7 +114,7 @@ class Run:
 
     def _ipython_display_(self) -> None:
         """In a notebook that somebody looks at, the live panel, whoever carries the run on; else as it prints."""
-        if self.done or not self._view.live():
+        if not self._view.displayed():
             raise NotImplementedError  # IPython shows it in another way then
 
     # ------------------------------------------------------------- attributes
@@ -129,13 +130,7 @@ class Run:
         return self._standing()[1]
 
     def _standing(self) -> tuple[str, str]:
-        """Where it stands; one that nobody carries on has stopped, whatever was noted last."""
-        if self._driver.running:
-            return self._work.status, self._work.message
-        status, message = self._ledger.standing(self.id)
-        if status in ("planned", "pilot", "sending", "collecting") and self._ledger.lock(self.id).is_free():
-            return "paused", f"its process ended: dfbatch.open({self.id!r}).resume() goes on"
-        return status, message
+        return self._driver.standing if self._driver.running else standing(self._ledger, self.record)
 
     @property
     def done(self) -> bool:
@@ -346,10 +341,10 @@ class Run:
         `via="now"` sends a few rows (200 at most) through `/v1/messages` at once, at the full price. `max_tokens` and
         `model` change what is asked for, for these rows alone.
         """
-        self._driver.wait_quietly()
+        self._view.wait(self._progress, timeout=None, until="done", quiet=SHOWN)
         self._load()
-        acts.ask_by_hand(self._work, which, via, max_tokens=max_tokens, model=model)
-        self._driver.drive(sending=True)
+        if acts.ask_by_hand(self._work, which, via, max_tokens=max_tokens, model=model) or not self.done:
+            self._driver.drive(sending=True)
         return self
 
     def resume(self, *, lost: Literal["missing"] | None = None, budget: float | None = None) -> Run:
@@ -359,7 +354,8 @@ class Run:
         limit for all that the run spends (USD). After a pilot that failed, the rest is sent all the same.
         """
         acts.before_resuming(self._work, lost, budget)
-        self._driver.drive(sending=True)
+        if lost or self.status != "done":
+            self._driver.drive(sending=True)
         return self
 
     def resolve(self, *, pay_twice: bool) -> Run:

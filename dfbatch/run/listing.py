@@ -18,6 +18,7 @@ from dfbatch.pricing import dollars
 from dfbatch.progress.words import plain
 from dfbatch.results import SUCCEEDED
 from dfbatch.run.accounts import spent
+from dfbatch.run.ending import MEND, of_the_call
 from dfbatch.run.polling import kept_until
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from dfbatch.ledger.records import ChunkRecord, RunRecord
 
 _CHUNK_FILES: Final = ("map.npy", "spool", "jsonl", "now", "asked", "found.npy")
+ASKED: Final = 40  # signs of a prompt
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -43,6 +45,7 @@ class Listed:
     disk: str
     model: str  # or who answered, where that was not Claude
     name: str
+    asked: str  # the prompt, or what is in its place, in short
     note: str  # the line that matters now, and until when results can be had
 
     @classmethod
@@ -60,6 +63,7 @@ class Listed:
             disk=in_bytes(sum(map(size, files(ledger, record, chunks, runs)))),
             model=plain(record.answered_by or record.model),
             name=plain(record.name),
+            asked=_shortened(plain(" ".join(record.spec.prompt.split()))),
             note=plain("; ".join(filter(None, notes))),
         )
 
@@ -67,22 +71,28 @@ class Listed:
         """The line."""
         note = f"({self.note})" if self.note else ""
         line = f"{self.run}  {self.made}  {self.status:<10} {self.rows:>13} rows {self.spent:>12} {self.disk:>8}"
-        return "  ".join(filter(None, [line, self.model, self.name, note]))
+        return "  ".join(filter(None, [line, self.model, self.name, repr(self.asked), note]))
 
     @property
     def next(self) -> str:
         """What to type to go on with it."""
+        if self.status == "paused" and of_the_call(self.note):
+            return f"{MEND}, or dfbatch.open({self.run!r}).forget()"
         verbs = {"paused": "resume()", "done": "answers()", "canceled": "answers()"}
         return f"dfbatch.open({self.run!r}).{verbs.get(self.status, 'wait()')}"
 
 
 def html(listed: Iterable[Listed]) -> str:
     """The table in a notebook, every word escaped; what can be done with each run stands beside it."""
-    names = ("run", "made", "status", "answered", "spent", "on disk", "answered by", "name", "note", "go on")
+    names = ("run", "made", "status", "answered", "spent", "on disk", "answered by", "name", "asked", "note", "go on")
     head = "".join(f"<th>{name}</th>" for name in names)
     lines = ("".join(f"<td>{escape(cell)}</td>" for cell in astuple(line)) + _code(line.next) for line in listed)
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     return f'<table class="{PLAIN}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= ASKED else text[: ASKED - 1] + "…"
 
 
 def _code(text: str) -> str:

@@ -353,7 +353,7 @@ class Work:
         unsent = self.own(*UNSENT)
         self.error = self.error or ending.stopped(self, unsent)
         if self.error is not None:
-            self.say("paused", first_line(self.error))
+            self.say("paused", ending.message(self.error))
         elif self.canceling:
             self.say("canceled")
         else:

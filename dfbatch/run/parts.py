@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dfbatch.pricing import ChunkCost, OutcomeCost, Tokens
+from dfbatch.pricing import FIRST, ChunkCost, OutcomeCost, Tokens
 from dfbatch.results import CODE, OUTCOMES, PENDING
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from dfbatch.run.sheet import Bill
 
     Array = np.ndarray[Any, np.dtype[Any]]
-
-FIRST: Final = "first"  # how a chunk is named that asks for the first time
 
 
 class Parts(NamedTuple):

@@ -28,9 +28,10 @@ from dfbatch.ledger.states import (
     SUBMITTED,
 )
 from dfbatch.progress import BatchMark, Snapshot
+from dfbatch.progress.words import many
 from dfbatch.requests import unmarked
 from dfbatch.results import OUTCOMES, answer, parse
-from dfbatch.run import ends
+from dfbatch.run import ending, ends
 from dfbatch.run.spools import parts_from
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def snapshot(run: Run, work: Work, take: np.ndarray[Any, Any], *, peek: Peek, to
         requests=run.record.requests,
         reused=int(np.isin(answered, borrowed).sum()),
         counts=counts,
-        batches=tuple(_mark(chunk, ledger.batch(chunk.id), now) for chunk in chunks),
+        batches=tuple(_mark(chunk, ledger.batch(chunk.id), now, own=chunk.id in own) for chunk in chunks),
         elapsed=max(0.0, (_last_change(run.record, all_chunks) if status in _STILL else now) - run.record.created),
         spent=str(cost),
         message=run.message,
@@ -81,8 +82,15 @@ def snapshot(run: Run, work: Work, take: np.ndarray[Any, Any], *, peek: Peek, to
         ends=ends.told(work, took) if status not in _STILL else "",
         peek=peek,
         tied=work.backend.kind == "local",
-        why=f"{run.why} · asking again costs {run.forecast}" if run.why else "",
+        why=_why(run),
+        way_on=ending.way_on(run.id, run.message) if status == "paused" else "",
     )
+
+
+def _why(run: Run) -> str:
+    """Why an earlier run on these rows is not reused, and what that costs."""
+    known = run.forecast is not None and run.forecast.high is not None
+    return f"{run.why} · asking again costs {run.forecast}" if run.why and known else run.why
 
 
 def _forecast(cost: Cost) -> str:
@@ -124,7 +132,7 @@ def tally(outcomes: np.ndarray[Any, Any]) -> dict[str, int]:
     return {name: count for name, count in zip(OUTCOMES, counts, strict=True) if count}
 
 
-def _mark(chunk: ChunkRecord, batch: BatchRecord | None, now: float) -> BatchMark:
+def _mark(chunk: ChunkRecord, batch: BatchRecord | None, now: float, *, own: bool) -> BatchMark:
     state: Any = _MARKS.get(chunk.state, "failed")
     if chunk.state in POSTED:
         state = "sending"
@@ -133,7 +141,7 @@ def _mark(chunk: ChunkRecord, batch: BatchRecord | None, now: float) -> BatchMar
     if chunk.state == SUBMITTED and batch is not None and batch.status == "canceling":
         state = "canceling"
     age = now - batch.accepted if batch is not None and state in ("waiting", "canceling") else None
-    return BatchMark(str(chunk.ordinal + 1), state, chunk.requests, age, batch.id if batch else None)
+    return BatchMark(str(chunk.ordinal + 1), state, chunk.requests, age, batch.id if batch else None, own)
 
 
 def keys(ledger: Ledger, record: RunRecord) -> list[Column]:
@@ -173,7 +181,7 @@ def answer_text(ledger: Ledger, sheet: Sheet, request: int) -> str:
 
 def announcement(record: RunRecord, asked: int, cost: Forecast | None, why: str) -> str:
     """One line: a run's id, its rows, how many requests are sent, the forecast, why, how to come back."""
-    parts = [f"run {record.id}: {record.rows:,} rows, {asked:,} requests to send"]
+    parts = [f"run {record.id}: {many(record.rows, 'row')}, {many(asked, 'request')} to send"]
     parts += [f"{record.requests - asked:,} reused"] if record.requests > asked else []
     parts += [str(cost)] if cost and asked else []
     parts += [why] if why else []

@@ -12,9 +12,10 @@ from dfbatch.columns import Builder, Column
 from dfbatch.errors import UnknownColumn
 from dfbatch.kinds import TEXT, Kind
 from dfbatch.progress import Cause, Share
-from dfbatch.progress.words import plain
+from dfbatch.progress.words import many, plain
 from dfbatch.results import CODE, OUTCOMES, PENDING, SUCCEEDED
 from dfbatch.run import votes
+from dfbatch.run.wording import worded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +39,7 @@ def shares(sheet: Sheet, record: RunRecord, take: Array) -> list[Share]:
     """
     take, _ = votes.elected(sheet, record.spec.samples, take)
     made = sheet.columns(take, kinds=LABELS)
-    return [share for column in made for share in _of(_named(column, sheet, record))]
+    return [share for column in made if column.valid.any() for share in _of(_named(column, sheet, record))]
 
 
 def _named(column: Column, sheet: Sheet, record: RunRecord) -> Column:
@@ -84,16 +85,28 @@ def _column(name: str, kind: Kind, values: list[Any]) -> Column:
 
 
 def causes(sheet: Sheet, take: Array, errors: Column) -> list[Cause]:
-    """Why rows have no answer, the most frequent cause first, with the first rows of each."""
+    """Why rows have no answer, the most frequent cause first, with its first rows; what is rare comes as one."""
     outcomes = sheet.outcomes(take)
     failed = np.flatnonzero(~np.isin(outcomes, (SUCCEEDED, PENDING, CODE["skipped"])))
-    why = list(zip(outcomes[failed].tolist(), errors.values[failed].tolist(), strict=True))
+    told = [str(error or "") for error in errors.values[failed].tolist()]
+    same = worded(told)
+    why = [(outcome, same[error]) for outcome, error in zip(outcomes[failed].tolist(), told, strict=True)]
     first: dict[Any, list[int]] = {}
     for row, cause in zip(failed.tolist(), why, strict=True):
         rows = first.setdefault(cause, [])
         if len(rows) < ROWS:
             rows.append(row)
-    return [
-        Cause(OUTCOMES[outcome], plain(str(error or ""))[:WIDTH], count, tuple(first[outcome, error]))
-        for (outcome, error), count in Counter(why).most_common(CAUSES)
+    counts = Counter(why).most_common()
+    often = [
+        Cause(OUTCOMES[outcome], plain(error)[:WIDTH], count, tuple(first[outcome, error]))
+        for (outcome, error), count in counts[:CAUSES]
     ]
+    return often + _others(counts[CAUSES:])
+
+
+def _others(counts: list[tuple[Any, int]]) -> list[Cause]:
+    """What is not told one by one, so that the causes sum up to all rows without an answer."""
+    rest = sum(count for _, count in counts)
+    return (
+        [Cause("other", f"{many(len(counts), 'more cause')}: run.failures() has all rows", rest, ())] if counts else []
+    )

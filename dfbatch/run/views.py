@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dfbatch.errors import DfbatchError
 from dfbatch.progress import Peek
-from dfbatch.progress.choose import display, lively
+from dfbatch.progress.choose import cell, display, lively
 from dfbatch.run import thread
 from dfbatch.run.clicks import Clicks
 from dfbatch.run.ends import durations
@@ -36,6 +36,7 @@ class View:
         self._run, self._work, self._driver, self._answers = run, work, driver, answers
         self._peek = Peek()
         self._last: Snapshot | None = None
+        self._left_in = 0  # the cell that a display left its summary in
 
     @cached_property
     def _took(self) -> list[float]:
@@ -63,9 +64,14 @@ class View:
         """Wait with a display: the one that the user asked for, or that fits."""
         clicks = Clicks(self._run, self._driver, blocks=True)
         shown = display(progress, controls=clicks) if self._driver.running and progress is not False else None
+        self._left_in = cell() if shown else 0
         watch(self._run, self._driver, shown, look=self.look, clicks=clicks, timeout=timeout, until=until, quiet=quiet)
 
-    def live(self) -> bool:
+    def displayed(self) -> bool:
+        """Whether the last line of a cell need not print the run: its summary is there, or the live panel now is."""
+        return 0 < self._left_in == cell() if self._run.done else self._live()
+
+    def _live(self) -> bool:
         """Show the live panel, where one can live, and follow the run to its end; whether it is shown."""
         if not lively():
             return False

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -31,6 +32,8 @@ SAMPLE: Final = 1_000  # rows by which an earlier run on the same rows is known
 LOOKED_AT: Final = 20  # earlier runs, newest first
 AROUND: Final = 12  # signs of a text shown on either side of what changed
 LONGEST: Final = 60  # signs of a text that are shown
+ALIKE: Final = 0.6  # of two prompts that much is the same where one is the other rewritten
+BY_WORDS: Final = 200  # signs from which on prompts are compared word by word
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -53,9 +56,13 @@ def not_reused(ledger: Ledger, record: RunRecord, cover: Cover) -> str:
 
 
 def _earlier(ledger: Ledger, record: RunRecord, sample: Array) -> RunRecord | None:
-    """The newest run that sent most of these rows."""
+    """The newest run that sent most of these rows with much the same prompt: another question is no surprise."""
     runs = [known for known in ledger.runs() if known.id != record.id and known.created <= record.created]
-    alike = [known for known in runs if known.spec.reads == record.spec.reads]
+    alike = [
+        known
+        for known in runs
+        if known.spec.reads == record.spec.reads and alike_enough(known.spec.prompt, record.spec.prompt)
+    ]
     for known in alike[:LOOKED_AT]:
         contents = read_array(ledger.run_file(known.id, "rows.npy"))["content"]
         distinct = np.unique(sample)
@@ -65,6 +72,20 @@ def _earlier(ledger: Ledger, record: RunRecord, sample: Array) -> RunRecord | No
         ):
             return known
     return None
+
+
+def alike_enough(old: str, new: str) -> bool:
+    """Whether one prompt looks like the other rewritten, rather than like another question.
+
+    >>> alike_enough("Classify the text: {text}", "Classify the review: {text}")
+    True
+    >>> alike_enough("Classify the text: {text}", "In which language is this? {text}")
+    False
+    """
+    short = len(old) < BY_WORDS and len(new) < BY_WORDS
+    one, other = (old, new) if short else (old.split(), new.split())
+    match: SequenceMatcher[str] = SequenceMatcher(None, one, other, autojunk=False)
+    return match.quick_ratio() >= ALIKE and match.ratio() >= ALIKE
 
 
 def _changes(ledger: Ledger, old: RunRecord, new: RunRecord, sample: Array) -> list[str]:

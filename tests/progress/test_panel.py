@@ -51,6 +51,55 @@ def test_a_saved_notebook_keeps_the_static_summary_and_no_widget(shown: str, tmp
     assert comms.strip() == "0"
 
 
+BEGIN = """
+import pandas as pd, dfbatch
+from dfbatch.testing import answers
+with answers(lambda params: "sport"):
+    run = pd.DataFrame({"text": ["A goal!"]}).claude.submit("{text}")
+"""
+WAIT = """
+import time
+import pandas as pd, dfbatch
+from dfbatch.emulator import Server
+server = Server(engine=lambda params: time.sleep(1) or "sport").__enter__()
+backend = dfbatch.Anthropic(api_key="k", base_url=server.url)
+run = pd.DataFrame({"text": ["A goal!"]}).claude.submit("{text}", backend=backend)
+run.wait()
+"""
+
+
+def test_a_run_that_a_cell_has_waited_for_is_not_printed_below_its_summary(tmp_path: Path) -> None:
+    """`run.wait()` gives the run back: as the last line of a cell it would stand there twice. Alone it is shown."""
+    saved = _run([WAIT, "run", "server.__exit__(None, None, None)"], tmp_path)
+    pages = [[out for out in cell.outputs if "text/html" in out.get("data", {})] for cell in saved.cells]
+
+    assert [len(shown) for shown in pages] == [1, 1, 0]
+    assert all("done" in shown[0].data["text/html"] for shown in pages[:2])
+
+
+def test_an_error_shows_the_lines_of_the_notebook_alone(tmp_path: Path) -> None:
+    cell = BEGIN.replace("{text}", "{txt}")
+    with pytest.raises(nbclient.exceptions.CellExecutionError) as caught:
+        _run([cell], tmp_path)
+    told = caught.value.traceback
+
+    assert "\nTraceback (most recent call last):\n" in told
+    assert 'claude.submit("{txt}")' in told
+    assert "UnknownColumn: no column 'txt' in the frame" in told
+    assert "Hint: did you mean {text}?" in told
+    assert "accessor.py" not in told
+
+
+def test_an_error_in_the_users_own_function_shows_where(tmp_path: Path) -> None:
+    cell = BEGIN.replace('"{text}"', "ask").replace("with answers", "def ask(row):\n    return 1 / 0\nwith answers")
+    with pytest.raises(nbclient.exceptions.CellExecutionError) as caught:
+        _run([cell], tmp_path)
+
+    assert "return 1 / 0" in caught.value.traceback
+    assert "The above exception was the direct cause" in caught.value.traceback
+    assert "PromptError: the prompt function raised ZeroDivisionError" in caught.value.traceback
+
+
 def test_a_notebook_run_by_no_one_has_no_widget_state_either(tmp_path: Path) -> None:
     assert "widgets" not in _run([SHOW + CLOSE], tmp_path).metadata
     assert "widgets" in _run([LIVE + CLOSE], tmp_path).metadata  # what nbclient does with a widget, closed or not

@@ -57,6 +57,19 @@ def test_the_line_says_what_is_true_of_leaving(snapshot: Snapshot, line: str, br
     assert (snapshot.safety, snapshot.brief, snapshot.safe) == (line, brief, safe)
 
 
+def test_chunks_of_earlier_runs_that_are_waited_for_are_not_counted_among_those_to_send() -> None:
+    marks = [BatchMark(str(number), "waiting", 1, own=False) for number in range(4)]
+    snapshot = replace(at([]), batches=(*marks, BatchMark("1", "planned", 1)))
+
+    assert snapshot.safety == "do not close: 1 of 1 chunks not sent"
+
+
+def test_another_way_on_than_to_resume_is_told() -> None:
+    snapshot = at(["planned"], "paused", way_on="mend the call and run the cell again")
+
+    assert snapshot.safety == "paused: 1 of 1 chunks not sent, mend the call and run the cell again"
+
+
 def test_a_chunk_in_doubt_was_sent() -> None:
     snapshot = at(["in doubt", "waiting"])
 

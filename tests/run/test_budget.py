@@ -62,6 +62,14 @@ def test_a_budget_is_never_exceeded_and_what_is_answered_is_kept(server: Server)
     assert f"Hint: dfbatch.open('{run.id}').resume(budget=" in str(caught.value)
 
 
+def test_a_run_whose_budget_is_reached_says_that_it_goes_on_with_another(server: Server) -> None:
+    with pytest.raises(BudgetReached):
+        begin(server, budget=0.02)
+    run = dfbatch.last_run()
+
+    assert run.snapshot().safety.endswith(f" dfbatch.open({run.id!r}).resume(budget=…) goes on")
+
+
 def test_a_budget_of_nothing_sends_nothing(server: Server) -> None:
     with pytest.raises(BudgetReached):
         begin(server, budget=0)

@@ -30,9 +30,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::dfbatch.errors.RowsFailedWarnin
 
 @pytest.fixture
 def submit(claude: dfbatch.Anthropic) -> Callable[..., Run]:
-    def begin(texts: Any = ("a", "b", "a", None, "c"), **options: Any) -> Run:
+    def begin(texts: Any = ("a", "b", "a", None, "c"), prompt: str = "{text}", **options: Any) -> Run:
         options = {"backend": claude, "progress": False} | options
-        run: Run = Polars({"text": list(texts)}).claude.submit("{text}", **options)
+        run: Run = Polars({"text": list(texts)}).claude.submit(prompt, **options)
         return run
 
     return begin
@@ -49,7 +49,9 @@ def test_a_line_says_what_was_answered_of_all_rows(submit: Any, plain: PlainServ
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.record.created))
 
     assert re.fullmatch(
-        rf"{run.id}  {made}  done                 3/5 rows +\$0.000035 +[\d.]+ kB  claude-haiku-4-5  topics", told()
+        rf"{run.id}  {made}  done                 3/5 rows +\$0.000035 +[\d.]+ kB"
+        r"  claude-haiku-4-5  topics  '\{text\}'",
+        told(),
     )
     plain.result = lambda _: succeeded("good")
     run.retry().wait()
@@ -88,11 +90,17 @@ def test_one_sample_is_enough_for_a_row(submit: Any, plain: PlainServer) -> None
     assert f" {run.counts.get('succeeded', 0)}/2 rows " in told()
 
 
+def test_a_long_prompt_is_told_in_short_on_one_line(submit: Any) -> None:
+    submit(prompt="Sort this:\n{text}\ninto one of the classes that are named here")
+
+    assert told().endswith("  'Sort this: {text} into one of the class…'")
+
+
 def test_who_answered_is_named_where_it_was_not_claude(submit: Any, local: dfbatch.Anthropic) -> None:
     run = submit(backend=local).wait()
 
     assert run.record.answered_by
-    assert told().endswith(f"  {run.record.answered_by}")
+    assert told().endswith(f"  {run.record.answered_by}  '{{text}}'")
     assert "claude" not in told()
 
 
@@ -119,7 +127,7 @@ def test_a_message_and_a_name_cannot_drive_the_terminal(submit: Any) -> None:
     run = submit(name="topics\x1b[2J").wait()
     run._ledger.say(run.id, "paused", "no\nkey")
 
-    assert told().endswith("  topics�[2J  (no�key)")
+    assert told().endswith("  topics�[2J  '{text}'  (no�key)")
 
 
 def test_a_notebook_shows_the_same_and_nothing_becomes_markup(submit: Any) -> None:
@@ -127,11 +135,11 @@ def test_a_notebook_shows_the_same_and_nothing_becomes_markup(submit: Any) -> No
     table = _Cells()
     table.feed(dfbatch.runs()._repr_html_())
 
-    head = ["run", "made", "status", "answered", "spent", "on disk", "answered by", "name", "note", "go on"]
-    assert table.cells[:10] == head
-    assert table.cells[10:15] == [run.id, *told().split("  ")[1:2], "done", "4/5", "$0.000052"]
-    assert table.cells[16:18] == ["claude-haiku-4-5", "<script>alert('x')</script>"]
-    assert table.cells[19] == f"dfbatch.open('{run.id}').answers()"
+    head = ["run", "made", "status", "answered", "spent", "on disk", "answered by", "name", "asked", "note"]
+    assert table.cells[:11] == [*head, "go on"]
+    assert table.cells[11:16] == [run.id, *told().split("  ")[1:2], "done", "4/5", "$0.000052"]
+    assert table.cells[17:20] == ["claude-haiku-4-5", "<script>alert('x')</script>", "{text}"]
+    assert table.cells[21] == f"dfbatch.open('{run.id}').answers()"
     assert "script" not in table.tags
 
 

@@ -83,6 +83,17 @@ def test_asked_for_after_the_end_it_is_told_at_once_and_once() -> None:
         assert (first, told.get(timeout=SOON), told.empty()) == ("first", "second", True)
 
 
+@pytest.mark.parametrize("act", ["retry", "resume"])
+def test_where_nothing_is_left_to_do_nobody_is_told_again(act: str) -> None:
+    told: queue.Queue[str] = queue.Queue()
+    with answers(lambda _: "sport"):
+        run = FRAME.claude.submit("{text}", progress=False, notify=lambda run: told.put(run.status)).wait()
+        first = told.get(timeout=SOON)
+        getattr(run, act)()
+
+        assert (first, run.status, run._driver.running, told.empty()) == ("done", "done", False, True)
+
+
 def test_a_command_that_fails_is_not_shown_for_it_may_hold_a_secret(logged: Logged) -> None:
     with answers(lambda _: "sport"):
         FRAME.claude.submit("{text}", progress=False, notify="exit 7 # token-of-a-hook").wait()

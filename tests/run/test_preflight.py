@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,10 @@ def ask(server: Any, texts: list[str] = MANY, schema: Any = None, **options: Any
     backend = dfbatch.Anthropic(api_key=KEY, base_url=server.url)
     run: dfbatch.Run = frame.claude.submit("{text}", schema, backend=backend, progress=False, **options)
     return run.wait()
+
+
+def html(listed: Any) -> str:
+    return unescape(listed._repr_html_())
 
 
 def kinds(run: dfbatch.Run) -> list[tuple[str, int, str]]:
@@ -108,6 +113,16 @@ def test_a_call_that_was_mended_is_sent_as_a_whole(server: Server) -> None:
 
     assert run.counts == {"succeeded": 30}
     assert set(server.usage()["billed_by_digest"].values()) == {1}
+
+
+def test_where_the_call_is_refused_to_resume_is_not_what_is_offered(server: Server) -> None:
+    server.house.faults.arm(["500@model"])
+    with pytest.raises(ApiError):
+        ask(server, max_tokens=100_000)
+    run = dfbatch.last_run()
+
+    assert run.snapshot().safety == "paused: 1 of 2 chunks not sent, mend the call and run the cell again"
+    assert f"mend the call and run the cell again, or dfbatch.open('{run.id}').forget()" in html(dfbatch.runs())
 
 
 def test_resume_sees_first_whether_the_call_is_right_now(server: Server) -> None:

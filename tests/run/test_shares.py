@@ -9,15 +9,16 @@ import polars as pl
 import pytest
 from pydantic import BaseModel
 
+import dfbatch
 from dfbatch.bounds import wilson
+from dfbatch.emulator import Server
+from dfbatch.emulator.errors import ApiError
 from dfbatch.errors import UnknownColumn
 from dfbatch.progress import summary
 from dfbatch.testing import answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    import dfbatch
 
     New = Callable[[dict[str, Any]], Any]
 
@@ -90,6 +91,40 @@ def test_an_interval_of_95_percent_holds_the_true_share_in_about_95_of_100() -> 
         held = np.mean([low <= true <= high for low, high in (wilson(count, 60) for count in counts)])
 
         assert 0.93 <= held <= 0.98
+
+
+def test_causes_that_differ_in_the_value_alone_are_one() -> None:
+    """The value differs from row to row; what was expected does not, and is told."""
+    with answers(lambda params: {"topic": params["messages"][-1]["content"], "good": True, "words": []}):
+        run = run_over(pl.DataFrame({"text": ["chess", "go", "sport", "dice"]}), retries=0, correct=False)
+        (cause,) = run.snapshot().causes
+
+        assert (cause.outcome, cause.count, cause.rows) == ("invalid", 3, (0, 1, 3))
+        assert "sport" in cause.error
+        assert "chess" not in cause.error
+        assert "…" in cause.error
+        assert "chess" in run.failures()["error"].sort()[0]
+
+
+def test_causes_too_many_to_be_told_are_counted() -> None:
+    words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+
+    def refuse(params: dict[str, Any]) -> Any:
+        raise ApiError(f"{params['messages'][-1]['content']} is too much", kind="invalid_request_error", status=400)
+
+    with Server(engine=refuse) as server:
+        backend = dfbatch.Anthropic(api_key="k", base_url=server.url)
+        causes = run_over(pl.DataFrame({"text": words}), backend=backend).snapshot().causes
+
+    assert len(causes) == 9
+    assert (causes[-1].outcome, causes[-1].count, causes[-1].rows) == ("other", 2, ())
+    assert causes[-1].error == "2 more causes: run.failures() has all rows"
+
+
+def test_labels_of_rows_without_any_answer_have_no_shares() -> None:
+    run = run_over(pl.DataFrame({"text": ["bad"]}), retries=0, correct=False)
+
+    assert (len(run.shares()), run.snapshot().shares) == (0, ())
 
 
 def test_causes_are_grouped_with_their_first_rows() -> None:

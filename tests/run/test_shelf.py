@@ -72,12 +72,34 @@ def test_a_run_that_was_forgotten_says_so(begin: Any) -> None:
 
 
 @pytest.mark.parametrize("status", ["planned", "pilot", "sending", "collecting"])
-def test_a_run_whose_process_died_while_it_sent_is_not_said_to_send(begin: Any, status: str) -> None:
-    run = begin()
+def test_a_run_whose_process_died_while_it_sent_is_not_said_to_send(
+    begin: Any, plain: PlainServer, status: str
+) -> None:
+    plain.result = always({"type": "expired"})
+    run = begin(retries=0)
     run._ledger.say(run.id, status, "")
 
     assert (run.status, run.done) == ("paused", False)
     assert run.message == f"its process ended: dfbatch.open({run.id!r}).resume() goes on"
+
+
+@pytest.mark.parametrize("status", ["sending", "waiting"])
+def test_a_run_whose_answers_came_in_with_a_later_one_is_done(begin: Any, status: str) -> None:
+    """Its process died while it waited, and another run drew on its batches, and collected them."""
+    run = begin()
+    run._ledger.say(run.id, status, "")
+
+    assert (run.status, run.done, run.message) == ("done", True, "")
+    assert run._ledger.standing(run.id) == ("done", "")
+
+
+def test_a_run_that_waits_for_batches_under_way_waits(claude: dfbatch.Anthropic, plain: PlainServer) -> None:
+    plain.ending.clear()
+    run = Polars({"text": ["a"]}).claude.submit("{text}", backend=claude, progress=False).started()
+
+    assert run.status in ("sending", "waiting")
+    plain.ending.set()
+    assert run.wait().status == "done"
 
 
 def test_waiting_takes_what_others_answered_meanwhile_and_asks_nothing() -> None:

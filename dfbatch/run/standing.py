@@ -1,0 +1,40 @@
+"""Where a run stands that nobody carries on in this process, by what the ledger has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from dfbatch.ledger.files import read_array
+from dfbatch.ledger.states import OVER
+from dfbatch.run.listing import answered
+
+if TYPE_CHECKING:
+    from dfbatch.ledger import Ledger
+    from dfbatch.ledger.records import RunRecord
+
+_CARRIED: Final = ("planned", "pilot", "sending", "collecting")  # somebody must be at it
+_UNDER_WAY: Final = (*_CARRIED, "waiting")
+
+
+def standing(ledger: Ledger, record: RunRecord) -> tuple[str, str]:
+    """The status and the line that matters; where its process ended, it has stopped, whatever was noted last.
+
+    One whose answers all came in, with a later run on the same rows, is done.
+    """
+    status, message = ledger.standing(record.id)
+    if status not in _UNDER_WAY or not ledger.lock(record.id).is_free():
+        return status, message
+    if _all_answered(ledger, record):
+        ledger.say(record.id, "done")
+        return "done", ""
+    if status in _CARRIED:
+        return "paused", f"its process ended: dfbatch.open({record.id!r}).resume() goes on"
+    return status, message
+
+
+def _all_answered(ledger: Ledger, record: RunRecord) -> bool:
+    chunks = ledger.chunks(record.id)
+    if any(chunk.state not in OVER for chunk in chunks):
+        return False
+    asked = read_array(ledger.run_file(record.id, "rows.npy"))["request"] >= 0
+    return answered(ledger, record, chunks) == int(asked.sum())
