@@ -27,6 +27,7 @@ from dfbatch.pricing import FROM_BYTES, Cost, Saved, Tokens
 from dfbatch.run import outlook
 from dfbatch.run.history import longest
 from dfbatch.run.parts import by_outcome, of_bill
+from dfbatch.run.stakes import at_most
 
 if TYPE_CHECKING:
     from dfbatch.forecasts import Forecast
@@ -193,9 +194,7 @@ def reserved(work: Work) -> float | None:
     """The most that what is under way or in doubt may cost, by its bytes, in USD."""
     total = 0.0
     for chunk in under_way(work):
-        most = forecast(
-            work.models.find(chunk.model or work.record.model), chunk.bytes, chunk.requests, chunk.max_tokens
-        ).high
+        most = at_most(work.models, work.record, chunk)
         if most is None:
             return None
         total += most if chunk.kind in BATCHED else 2 * most

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from dfbatch.errors import BatchLost, InDoubt, InputError, RunPaused
-from dfbatch.forecasts import forecast
 from dfbatch.ledger.states import IN_DOUBT, LOST
 from dfbatch.pricing import dollars
+from dfbatch.run.stakes import at_most
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,11 +106,7 @@ def _why(error: str) -> str:
 
 
 def _stake(work: Work, chunks: Sequence[ChunkRecord]) -> str:
-    models = [work.models.find(chunk.model or work.record.model) for chunk in chunks]
-    highs = [
-        forecast(model, chunk.bytes, chunk.requests, chunk.max_tokens).high
-        for model, chunk in zip(models, chunks, strict=True)
-    ]
+    highs = [at_most(work.models, work.record, chunk) for chunk in chunks]
     known = [high for high in highs if high is not None]
     if len(known) < len(highs):
         return "an unknown sum (no price for this model)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
@@ -127,6 +128,30 @@ def test_the_cache_is_billed_by_how_long_it_keeps_and_what_it_saved_is_told(serv
     assert second.cost.tokens.cache_read == tokens.cache_write_5m + tokens.cache_write_1h
     assert (first.cost.spent or 0) + (second.cost.spent or 0) == pytest.approx(billed(server), rel=1e-9)
     assert first.cost.saved.cache < 0 < second.cost.saved.cache
+
+
+@pytest.mark.parametrize("lifetime", ["5m", "1h", None])
+def test_what_is_reserved_is_enough_for_what_is_under_way_written_to_the_cache_or_not(lifetime: str | None) -> None:
+    block: dict[str, Any] = {"type": "text", "text": LONG_SYSTEM}
+    if lifetime:
+        block["cache_control"] = {"type": "ephemeral", "ttl": lifetime}
+    asked = threading.Event()
+
+    def late(_: dict[str, Any]) -> str:
+        asked.wait(60)
+        return "an answer"
+
+    with Server(engine=late) as server:
+        backend = dfbatch.Anthropic(api_key=KEY, base_url=server.url)
+        frame: Any = pl.DataFrame({"text": ["a"]})
+        run = frame.claude.submit("{text}", backend=backend, progress=False, system=[block], max_tokens=16).started()
+        reserved, told = run.cost.reserved, repr(run.cost)
+        asked.set()
+        run.wait()
+
+        assert 0 < run.cost.spent <= reserved
+        assert " as-if at most, for what is under way" in told
+        assert run.cost.reserved == 0
 
 
 @pytest.mark.parametrize(
