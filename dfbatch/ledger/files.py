@@ -125,10 +125,19 @@ def write_lines(path: Path, lines: Iterable[bytes]) -> None:
 
 def lines(path: Path) -> Iterator[bytes]:
     """The lines of a file without their ends, held a block at a time; a line without an end comes as it is."""
+    for block in whole_lines(path):
+        yield from block.split(b"\n")
+
+
+def whole_lines(path: Path) -> Iterator[bytes]:
+    """A file in blocks of whole lines, each block without its last line's end: no line is in two of them."""
     rest = b""
     with translated(path), path.open("rb", buffering=0) as file:
         while block := file.read(_READ):
-            *ready, rest = (rest + block).split(b"\n")
-            yield from ready
+            end = block.rfind(b"\n")
+            if end >= 0:
+                yield rest + block[:end]
+                rest = b""
+            rest += block[end + 1 :]
     if rest:
         yield rest

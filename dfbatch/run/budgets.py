@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from dfbatch.errors import BudgetNeeded, OptionError
-from dfbatch.ledger.files import lines, write_lines
+from dfbatch.ledger.files import lines, whole_lines, write_lines
 from dfbatch.pricing import FROM_BYTES, MILLION, dollars
 from dfbatch.run.now import DIRECT
 from dfbatch.run.spools import shared_of
@@ -100,8 +100,8 @@ def worst(work: Work, chunk: ChunkRecord) -> float:
 def _longest(work: Work, chunk: ChunkRecord) -> tuple[int, bool, bool]:
     """Bytes of the longest of its requests' own parts; whether one names what it does not hold, or marks a prefix."""
     longest, far, marked, (url, file) = 0, False, False, FAR
-    for part in lines(work.ledger.chunk_file(chunk.id, "spool")):
-        longest = max(longest, len(part))
-        far = far or url in part or file in part
-        marked = marked or MARK in part
+    for block in whole_lines(work.ledger.chunk_file(chunk.id, "spool")):
+        longest = max(longest, *map(len, block.split(b"\n")))
+        far = far or url in block or file in block
+        marked = marked or MARK in block
     return longest, far, marked
