@@ -20,6 +20,8 @@ Include = Literal["status", "error", "stop_reason", "input_tokens", "output_toke
 
 DEFAULT_MODEL = "claude-haiku-4-5"
 DEFAULT_MAX_TOKENS = 1024
+_NOTIFY = 'notify="say done", or a function that is called with the run'
+_PILOT = "; df.claude.preview(…, rows=50) asks as many as you like first"
 MOST_SAMPLES = 100  # answers a row; a typo here costs money
 RESERVED = ("model", "max_tokens", "system", "messages")  # said by options of their own, never through params=
 LATER = {  # options of the design that are not built yet, and what serves until then
@@ -110,7 +112,9 @@ class Options:
     def _check_telling(self) -> None:
         _one_of(self.progress, "progress", get_args(Progress))
         if self.notify is not None and not callable(self.notify):
-            _text(self.notify, "notify", example='notify="say done", or a function that is called with the run')
+            if not isinstance(self.notify, str):
+                raise OptionError(f"notify={self.notify!r} is neither a function nor a command", hint=_NOTIFY)
+            _text(self.notify, "notify", example=_NOTIFY)
 
     def _check_spending(self) -> None:
         _one_of(self.budget_mode, "budget_mode", get_args(BudgetMode))
@@ -118,7 +122,7 @@ class Options:
         if self.budget is not None:
             _number(self.budget, "budget", most=math.inf, example="budget=5.00, in USD")
         if not isinstance(self.pilot, bool):
-            _one_of(self.pilot, "pilot", ("auto", "now", True, False))
+            _one_of(self.pilot, "pilot", ("auto", "now", True, False), more=_PILOT)
         _one_of(self.cache, "cache", ("auto", "5m", "1h", None))
         Models.read(self.prices)
 
@@ -221,6 +225,6 @@ def _number(value: object, option: str, *, most: float, example: str) -> None:
         raise OptionError(f"{option}={value!r}", hint=example)
 
 
-def _one_of(value: object, option: str, allowed: Sequence[object]) -> None:
+def _one_of(value: object, option: str, allowed: Sequence[object], *, more: str = "") -> None:
     if value not in allowed:
-        raise OptionError(f"{option}={value!r}", hint="one of " + ", ".join(map(repr, allowed)))
+        raise OptionError(f"{option}={value!r}", hint="one of " + ", ".join(map(repr, allowed)) + more)

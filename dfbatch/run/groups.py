@@ -155,6 +155,10 @@ class Planner:
     new: Array
     blocks: bool
 
+    def counts(self) -> bool:
+        """Whether it matters how many of the requests are to be sent: where all are too few, some are too."""
+        return self.said is not None and (self.blocks or self.decide()[0].lifetime != "")
+
     def decide(self) -> tuple[Caching, Groups | None]:
         """For what all requests share, and for the prefixes of groups; marks of the user are left alone, and judged."""
         size, count = prefix_bytes(self.shared), len(self.new)

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -194,14 +194,13 @@ class _Made:
         """What is marked for the prompt cache: what all requests share, and prefixes of groups of them."""
         model = known(self.ledger.folder, self.options.prices).find(self.options.model)
         said = self.options.cache if self.backend.kind != "local" else None
-        new = np.arange(len(requests))
-        if said is not None and self.options.reuse:
+        everything, blocks = np.arange(len(requests)), self.prompt.may_have_blocks
+        planner = Planner(said, model, self.shared, self._scratch, offsets, lengths, everything, blocks)
+        if self.options.reuse and planner.counts():
             known_ones = asked_before(
                 self.ledger, self.shared.digest, requests["digest"], allowed=self.options.max_tokens
             )
-            new = np.flatnonzero(~known_ones.covered)
-        blocks = self.prompt.may_have_blocks
-        planner = Planner(said, model, self.shared, self._scratch, offsets, lengths, new, blocks)
+            planner = replace(planner, new=np.flatnonzero(~known_ones.covered))
         cache, groups = planner.decide()
         if cache.warning:
             warnings.warn(cache.warning, stacklevel=outside())

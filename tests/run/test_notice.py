@@ -112,7 +112,7 @@ def test_what_goes_wrong_there_is_logged_and_the_run_is_as_it_was(how: Any, logg
 
 def test_what_is_no_way_to_tell_is_refused_before_anything_is_sent() -> None:
     with answers(lambda _: "sport") as asked:
-        with pytest.raises(OptionError, match="notify"):
+        with pytest.raises(OptionError, match="notify=7 is neither a function nor a command\nHint: notify="):
             FRAME.claude.batch("{text}", notify=7)
 
         assert asked.requests == []
