@@ -249,7 +249,7 @@ def _dollars(job: Job | None, copies: Array, tokens_in: Range, tokens_out: Range
     return {
         "dollars": job.dollars(tokens_in, tokens_out),
         "sync": job.likely(np.ones(len(copies))),
-        "without_dedupe": job.likely(copies) * job.model.batch,
+        "without_dedupe": job.likely(job.shares + (copies - 1) * job.model.batch),  # one goes ahead all the same
         "without_caching": job.likely(job.shares, cached=False),
     }
 

@@ -112,6 +112,15 @@ def test_the_same_job_costs_twice_as_much_by_ordinary_calls_and_more_without_ded
     assert plan.without_dedupe == pytest.approx(3 * plan.dollars.likely)
 
 
+def test_where_no_rows_are_equal_dedupe_saves_nothing_though_one_goes_ahead_at_the_full_price(
+    sampled: dfbatch.Anthropic,
+) -> None:
+    frame: Any = pl.DataFrame({"text": texts(2, 30)})
+    plan = frame.claude.plan("{text}", backend=sampled)
+
+    assert plan.without_dedupe == pytest.approx(plan.dollars.likely)
+
+
 def test_without_a_network_tokens_are_guessed_from_characters_and_it_says_so(new: New) -> None:
     backend = dfbatch.Anthropic(api_key=KEY, base_url=CLOSED)
     plan = new({"text": texts(3, 50)}).claude.plan("Topic: {text}", Literal["a", "b"], backend=backend)
