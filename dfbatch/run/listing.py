@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from dfbatch.run.ending import MEND, of_the_call
 from dfbatch.run.polling import kept_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from dfbatch.ledger import Ledger
@@ -35,7 +36,7 @@ _UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One run as the table shows it: every field is a text, ready to be read."""
+    """One run as the table shows it, texts ready to be read; and what totals are made of: USD, bytes."""
 
     run: str
     made: str
@@ -47,6 +48,9 @@ class Listed:
     name: str
     asked: str  # the prompt, or what is in its place, in short
     note: str  # the line that matters now, and until when results can be had
+    usd: float | None
+    as_if: bool
+    room: int  # bytes on the disk
 
     @classmethod
     def of(cls, ledger: Ledger, record: RunRecord, status: str, message: str, runs: frozenset[str]) -> Listed:
@@ -54,17 +58,21 @@ class Listed:
         chunks = ledger.chunks(record.id)
         last = kept(ledger, chunks, datetime.now(UTC))
         notes = [message, "" if last[-10:] in message else last]  # the message may say it already
+        usd, room = spent(ledger, record, chunks), sum(map(size, files(ledger, record, chunks, runs)))
         return cls(
             run=record.id,
             made=time.strftime("%Y-%m-%d %H:%M", time.localtime(record.created)),
             status=status,
             rows=f"{answered(ledger, record, chunks):,}/{record.rows:,}",
-            spent=dollars(spent(ledger, record, chunks), as_if=not record.spends),
-            disk=in_bytes(sum(map(size, files(ledger, record, chunks, runs)))),
+            spent=dollars(usd, as_if=not record.spends),
+            disk=in_bytes(room),
             model=plain(record.answered_by or record.model),
             name=plain(record.name),
             asked=_shortened(plain(" ".join(record.spec.prompt.split()))),
             note=plain("; ".join(filter(None, notes))),
+            usd=usd,
+            as_if=not record.spends,
+            room=room,
         )
 
     def __str__(self) -> str:
@@ -72,6 +80,11 @@ class Listed:
         note = f"({self.note})" if self.note else ""
         line = f"{self.run}  {self.made}  {self.status:<10} {self.rows:>13} rows {self.spent:>12} {self.disk:>8}"
         return "  ".join(filter(None, [line, self.model, self.name, repr(self.asked), note]))
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The line, cell by cell."""
+        return tuple(cell for cell in astuple(self) if isinstance(cell, str))
 
     @property
     def next(self) -> str:
@@ -82,13 +95,37 @@ class Listed:
         return f"dfbatch.open({self.run!r}).{verbs.get(self.status, 'wait()')}"
 
 
-def html(listed: Iterable[Listed]) -> str:
+def text(listed: Sequence[Listed]) -> str:
+    """The table as plain lines, a total below."""
+    return "\n".join([*map(str, listed), *total(listed)]) or "no runs yet"
+
+
+def total(listed: Sequence[Listed]) -> list[str]:
+    """What several runs spent and hold, in a line; what is as-if is no part of what was spent."""
+    if len(listed) < 2:
+        return []
+    sums = [_sum([line for line in listed if line.as_if == as_if], as_if=as_if) for as_if in (False, True)]
+    room = in_bytes(sum(line.room for line in listed))
+    return [f"{len(listed):,} runs: {', '.join(filter(None, sums))}; {room} on disk"]
+
+
+def _sum(lines: Sequence[Listed], *, as_if: bool) -> str:
+    if not lines:
+        return ""
+    known = [line.usd for line in lines if line.usd is not None]
+    sums = [dollars(math.fsum(known), as_if=as_if)] if known else []
+    sums += ["an unknown sum"] if len(known) < len(lines) else []
+    return " and ".join(sums) + ("" if as_if else " spent")
+
+
+def html(listed: Sequence[Listed]) -> str:
     """The table in a notebook, every word escaped; what can be done with each run stands beside it."""
     names = ("run", "made", "status", "answered", "spent", "on disk", "answered by", "name", "asked", "note", "go on")
     head = "".join(f"<th>{name}</th>" for name in names)
-    lines = ("".join(f"<td>{escape(cell)}</td>" for cell in astuple(line)) + _code(line.next) for line in listed)
+    lines = ("".join(f"<td>{escape(cell)}</td>" for cell in line.cells) + _code(line.next) for line in listed)
     body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<table class="{PLAIN}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    table = f'<table class="{PLAIN}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return table + "".join(f"<p>{escape(line)}</p>" for line in total(listed))
 
 
 def _shortened(text: str) -> str:

@@ -20,7 +20,7 @@ from dfbatch.run.adopt import Adoption, named
 from dfbatch.run.claims import claim
 from dfbatch.run.handle import Run
 from dfbatch.run.join import writer
-from dfbatch.run.listing import Listed, html
+from dfbatch.run.listing import Listed, html, text
 from dfbatch.run.planning import planned
 from dfbatch.run.portable import unpacked
 from dfbatch.run.prepare import prepare
@@ -52,8 +52,8 @@ class Runs(list[Run]):
         self._place = place
 
     def __repr__(self) -> str:
-        """A line a run: rows answered of all, USD, room on the disk, who answered, until when results can be had."""
-        return "\n".join(map(str, self._listed())) or "no runs yet"
+        """A line a run: rows answered of all, USD, room on the disk, who answered, what was asked; totals below."""
+        return text(self._listed())
 
     def _repr_html_(self) -> str:
         return html(self._listed())

@@ -33,7 +33,8 @@ LOOKED_AT: Final = 20  # earlier runs, newest first
 AROUND: Final = 12  # signs of a text shown on either side of what changed
 LONGEST: Final = 60  # signs of a text that are shown
 ALIKE: Final = 0.6  # of two prompts that much is the same where one is the other rewritten
-BY_WORDS: Final = 200  # signs from which on prompts are compared word by word
+BY_WORDS: Final = 200  # signs from which on prompts are compared word by word …
+WORDS: Final = 300  # … by so many of them
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -83,7 +84,7 @@ def alike_enough(old: str, new: str) -> bool:
     False
     """
     short = len(old) < BY_WORDS and len(new) < BY_WORDS
-    one, other = (old, new) if short else (old.split(), new.split())
+    one, other = (old, new) if short else (old.split()[:WORDS], new.split()[:WORDS])
     match: SequenceMatcher[str] = SequenceMatcher(None, one, other, autojunk=False)
     return match.quick_ratio() >= ALIKE and match.ratio() >= ALIKE
 

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 import dfbatch
+from dfbatch.pricing import dollars
 from dfbatch.run.listing import in_bytes
 
 from .plain_server import PlainServer, succeeded
@@ -70,11 +71,24 @@ def test_rows_asked_again_of_another_model_count(submit: Any, plain: PlainServer
 def test_rows_of_a_run_that_draws_on_another_count_and_their_bytes_do_not(submit: Any, ledger_home: Path) -> None:
     submit([f"row {number}" * 50 for number in range(100)]).wait()
     submit([f"row {number}" * 50 for number in range(100)]).wait()
-    second, first = repr(dfbatch.runs()).splitlines()
+    second, first, _ = repr(dfbatch.runs()).splitlines()
     sizes = [re.search(r"([\d.]+) kB", line) for line in (second, first)]
 
     assert " 100/100 rows " in second
     assert [size and float(size[1]) < 25 for size in sizes] == [True, False]
+
+
+def test_several_runs_have_a_total_in_which_nothing_as_if_is_spent(
+    submit: Any, local: dfbatch.Anthropic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, free = submit(["a"]).wait(), submit(["b"]).wait(), submit(["c"], backend=local).wait()
+    paid = dollars(one.cost.spent + two.cost.spent)
+    pattern = rf"3 runs: {re.escape(f'{paid} spent, {free.cost}')}; [\d.]+ kB on disk"
+
+    assert re.fullmatch(pattern, repr(dfbatch.runs()).splitlines()[-1])
+    assert re.search(f"<p>{pattern}</p>", dfbatch.runs()._repr_html_())
+    monkeypatch.setattr("dfbatch.models.Models.find", lambda *_: None)
+    assert "3 runs: an unknown sum spent, an unknown sum; " in repr(dfbatch.runs())
 
 
 def test_one_sample_is_enough_for_a_row(submit: Any, plain: PlainServer) -> None:
