@@ -26,11 +26,15 @@ MANY: Final = 100  # requests for which one goes ahead where a cache is wished f
 
 @dataclass(frozen=True, slots=True)
 class Caching:
-    """How a run marks what its requests share: "", "5m" or "1h"; `leads` where one request goes ahead to write it."""
+    """How a run marks what its requests share: "", "5m" or "1h"; `leads` where one request goes ahead to write it.
+
+    `marked`: the prompts hold marks of the user.
+    """
 
     lifetime: str = ""
     leads: bool = False
     warning: str = ""
+    marked: bool = False
 
 
 def prefix_tokens(shared_bytes: int, model: Model | None) -> int:

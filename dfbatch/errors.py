@@ -104,7 +104,7 @@ class DfbatchError(Exception):
         """
         told = TracebackException.from_exception(self)
         _shorten(told)
-        return "".join(told.format()).removesuffix("\n").replace("dfbatch.errors.", "").split("\n")
+        return "".join(part.removeprefix("dfbatch.errors.") for part in told.format()).removesuffix("\n").split("\n")
 
 
 class InputError(DfbatchError, ValueError):

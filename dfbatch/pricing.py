@@ -247,17 +247,17 @@ class Cost:
 
     def _parts(self) -> list[tuple[str, str]]:
         """Where the money went, where it went more than one way; of many chunks, the range."""
-        facts = []
+        facts, as_if = [], " (as-if)" if self.as_if else ""
         if len(self.outcomes) > 1:
             told = [f"{part.outcome} {dollars(part.usd)}" for part in self.outcomes]
-            facts.append(("by outcome", ", ".join(told)))
+            facts.append(("by outcome", ", ".join(told) + as_if))
         known = [part.usd for part in self.chunks if part.usd is not None]
         if 1 < len(self.chunks) <= FEW_CHUNKS:
             told = [f"{part} {dollars(part.usd)}" for part in self.chunks]
-            facts.append(("by chunk", ", ".join(told)))
+            facts.append(("by chunk", ", ".join(told) + as_if))
         elif len(self.chunks) > 1 and known:
             span = f"{dollars(min(known))} to {dollars(max(known))}"
-            facts.append(("by chunk", f"{len(self.chunks):,} chunks of {span}: run.cost.chunks has each"))
+            facts.append(("by chunk", f"{len(self.chunks):,} chunks of {span}{as_if}: run.cost.chunks has each"))
         return facts
 
     def _told(self, usd: Any) -> str:

@@ -43,6 +43,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     budget: float | None = None  # USD
     cache: str = ""  # how long what all requests share is kept in the prompt cache: "", "5m" or "1h" …
     leads: bool = False  # … and whether one request goes ahead to write it
+    marked: bool = False  # whether prompts hold marks of the user for it
     strict: bool = False  # whether every answer counts as long as max_tokens until it is there
 
 

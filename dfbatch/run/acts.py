@@ -13,7 +13,7 @@ from dfbatch.run import thread
 from dfbatch.run.again import ask, changed_terms, chosen, give_up
 from dfbatch.run.budgets import budget_of, keep, no_price
 from dfbatch.run.costs import PAY_TWICE
-from dfbatch.run.gate import FAILED
+from dfbatch.run.ending import FAILED
 from dfbatch.run.limits import look_at_change
 from dfbatch.run.now import DIRECT, MOST
 from dfbatch.run.spools import remove
@@ -39,6 +39,8 @@ def ask_by_hand(work: Work, which: str | Sequence[str] | None, via: str, *, max_
     if which is not None and not len(wanted):
         names = which if isinstance(which, str) else " or ".join(which)
         warnings.warn(f"no row of run {work.record.id} is {names}: nothing is asked", stacklevel=outside())
+    if not len(wanted):
+        return False
     if via == "now" and len(wanted) > MOST:
         raise OptionError(
             f"{len(wanted):,} requests are too many for via='now', which takes {MOST}",
@@ -46,12 +48,12 @@ def ask_by_hand(work: Work, which: str | Sequence[str] | None, via: str, *, max_
             hint='via="batch" asks them at half the price',
         )
     terms = changed_terms(work.record, ROUTES[via], max_tokens=max_tokens, model=model)
-    if len(wanted) and (terms.head or terms.kind in DIRECT):
+    if terms.head or terms.kind in DIRECT:
         look_at_change(work, terms)
     _give_up(work)
     work.ledger.want_cancel(work.record.id, wanted=False)
     work.sheet.asked_again(ask(work.ledger, work.record, work.sheet, wanted, terms=terms, reuse=False))
-    return bool(len(wanted))
+    return True
 
 
 def before_resuming(work: Work, lost: str | None, budget: Any) -> None:

@@ -14,7 +14,7 @@ from dfbatch.errors import DiskFull, RunError
 from dfbatch.ledger.states import ABANDONED, ACCEPTED, IN_DOUBT, OVER, RELEASED, SPLIT, SUBMITTED, UNSENT
 from dfbatch.progress.words import ENDED
 from dfbatch.run import thread
-from dfbatch.run.ending import MEND, of_the_call
+from dfbatch.run.ending import MEND, of_the_call, stays
 from dfbatch.run.notice import tell_all
 from dfbatch.run.why import tell_models
 
@@ -68,6 +68,7 @@ class Driver:
         work.sending, work.canceling = sending, canceling
         if any(chunk.state not in OVER for chunk in work.ledger.chunks(self._id)):
             work.backend.ready(work.ledger.folder)
+        work.before = work.message if work.status == "paused" and not sending and stays(work.message) else ""
         if work.status in ("done", "canceled", "paused"):  # it is not any more
             work.status, work.message = ("sending" if sending else "waiting"), ""
         if run := self._run():

@@ -20,20 +20,30 @@ if TYPE_CHECKING:
 
 # Errors of a request that come again as often as it is asked (platform.claude.com, Errors, August 2026).
 OF_THE_CALL: Final = ("invalid_request_error", "not_found_error", "request_too_large")
+OF_THE_BILL: Final = ("credit balance", "usage limit", "billing")  # such a type too, and it passes once that is settled
 MEND: Final = "mend the call and run the cell again"
 REFUSED: Final = "the call is refused"  # by us, by what the server tells of its models
 BUDGET: Final = "its budget of"
+FAILED: Final = "the pilot failed"
 
 
-def message(error: DfbatchError) -> str:
-    """The line that stays of what stopped a run."""
+def message(error: DfbatchError, before: str = "") -> str:
+    """The line that stays of what stopped a run: where it was only looked at, what had stopped it before."""
+    if before and type(error) is RunPaused:
+        return before
     told = first_line(error)
     return f"{REFUSED}: {told}" if isinstance(error, InputError) else told
 
 
 def of_the_call(message: str) -> bool:
     """Whether what was asked was refused, and will be again: sending the same once more does not help."""
-    return message.startswith(REFUSED) or any(kind in message for kind in OF_THE_CALL)
+    paid = any(words in message.lower() for words in OF_THE_BILL)
+    return message.startswith(REFUSED) or (not paid and any(kind in message for kind in OF_THE_CALL))
+
+
+def stays(message: str) -> bool:
+    """Whether this is still what stops a run after somebody has looked at it, or waited for what is under way."""
+    return of_the_call(message) or BUDGET in message or message.startswith(FAILED)
 
 
 def way_on(run_id: str, message: str) -> str:
@@ -59,11 +69,12 @@ def stopped(work: Work, unsent: Sequence[ChunkRecord]) -> RunPaused | None:
     if chunks := work.chunks(*IN_DOUBT):
         return in_doubt(work, chunks)
     if unsent and not work.canceling:
+        why = [work.before, *(first_line(chunk.error) for chunk in unsent)]
         return RunPaused(
             f"run {run_id} paused: {len(unsent)} of {len(work.ledger.chunks(run_id))} chunks not sent",
-            *dict.fromkeys(first_line(chunk.error) for chunk in unsent if chunk.error),
+            *dict.fromkeys(filter(None, why)),
             "what was sent is collected: run.partial()",
-            hint=f"dfbatch.open({run_id!r}).resume() sends the rest",
+            hint=way_on(run_id, work.before) or f"dfbatch.open({run_id!r}).resume() sends the rest",
         )
     if work.unasked:
         return RunPaused(

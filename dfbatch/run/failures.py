@@ -13,7 +13,7 @@ import numpy as np
 from dfbatch.columns import Builder, Column
 from dfbatch.kinds import TEXT, Kind
 from dfbatch.results import CODE, OUTCOMES, PENDING, SUCCEEDED
-from dfbatch.run.ending import OF_THE_CALL
+from dfbatch.run.ending import OF_THE_BILL, OF_THE_CALL
 from dfbatch.run.report import answer_text, asked
 from dfbatch.run.wording import worded
 
@@ -119,6 +119,8 @@ def _about_cut(cause: str, max_tokens: int) -> str:
 
 
 def _about_error(cause: str) -> str:
+    if any(words in cause.lower() for words in OF_THE_BILL):
+        return "settle the account, then run.retry(which='errored') asks them again"
     if cause.startswith(OF_THE_CALL) or "413" in cause.partition(":")[0]:
         return "asking them again as they are does not help: mend the call, and run the cell; only they are asked"
     if cause.startswith(_OF_THE_KEY):

@@ -30,7 +30,7 @@ from dfbatch.pricing import FROM_BYTES, dollars
 from dfbatch.results import CODE
 from dfbatch.run import costs, outlook
 from dfbatch.run.budgets import budget_of, worst
-from dfbatch.run.ending import BUDGET
+from dfbatch.run.ending import BUDGET, FAILED
 from dfbatch.run.spools import drawn, remove
 
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ ENOUGH: Final = 20  # answers from which a share is judged
 SURE: Final = 1.645  # standard errors: the share is above the limit with a confidence of 95 %
 SMALLEST: Final = 50  # of what waits, one part in so many is worth a batch of its own …
 LARGEST: Final = 2  # … and one in so many, while something is under way that will tell more
-FAILED: Final = "the pilot failed"
 LOOK: Final = 60.0  # seconds between looks while something is under way; what is collected wakes at once
 
 

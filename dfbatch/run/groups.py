@@ -179,7 +179,7 @@ class Planner:
         prefixes = Prefixes.of(self._at(self.new), len(self.new), users)
         lifetime = "1h" if self.scratch.holds(b'"ttl":"1h"') else "5m"
         told = verdict(self.model, lifetime, shared_bytes=size, sizes=prefixes.sizes, counts=prefixes.counts)
-        return Caching(warning=told)
+        return Caching(warning=told, marked=True)
 
     def _at(self, places: Array) -> Iterator[bytes]:
         return self.scratch.parts(self.offsets[places], self.lengths[places])

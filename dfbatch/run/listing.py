@@ -7,7 +7,7 @@ import time
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from html import escape
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -79,7 +79,7 @@ class Listed:
         """The line."""
         note = f"({self.note})" if self.note else ""
         line = f"{self.run}  {self.made}  {self.status:<10} {self.rows:>13} rows {self.spent:>12} {self.disk:>8}"
-        return "  ".join(filter(None, [line, self.model, self.name, repr(self.asked), note]))
+        return "  ".join(filter(None, [line, self.model, self.name, self.asked and repr(self.asked), note]))
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ class Listed:
     def next(self) -> str:
         """What to type to go on with it."""
         if self.status == "paused" and of_the_call(self.note):
-            return f"{MEND}, or dfbatch.open({self.run!r}).forget()"
+            return f"{MEND}, or dfbatch.open({self.run!r}).forget()" if self.rows.startswith("0/") else MEND
         verbs = {"paused": "resume()", "done": "answers()", "canceled": "answers()"}
         return f"dfbatch.open({self.run!r}).{verbs.get(self.status, 'wait()')}"
 
@@ -139,6 +139,13 @@ def _code(text: str) -> str:
 def answered(ledger: Ledger, record: RunRecord, chunks: Iterable[ChunkRecord]) -> int:
     """How many rows have an answer, by what was found when it was collected."""
     rows = read_array(ledger.run_file(record.id, "rows.npy"))["request"]
+    good = succeeded(ledger, record, chunks)
+    one_of = np.logical_or.reduce(good.reshape(record.spec.samples, -1))  # one sample of a row is enough
+    return int(one_of[rows[rows >= 0]].sum())
+
+
+def succeeded(ledger: Ledger, record: RunRecord, chunks: Iterable[ChunkRecord]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Of each request of a run, whether it has an answer."""
     requests = read_array(ledger.run_file(record.id, "requests.npy"))
     good = np.zeros(len(requests), bool)
     for chunk in chunks:
@@ -149,8 +156,7 @@ def answered(ledger: Ledger, record: RunRecord, chunks: Iterable[ChunkRecord]) -
                 good |= np.isin(requests["position"], there["position"])
             else:
                 good |= locate(requests["digest"], there["digest"]) >= 0
-    one_of = np.logical_or.reduce(good.reshape(record.spec.samples, -1))  # one sample of a row is enough
-    return int(one_of[rows[rows >= 0]].sum())
+    return good
 
 
 def kept(ledger: Ledger, chunks: Iterable[ChunkRecord], now: datetime) -> str:

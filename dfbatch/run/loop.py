@@ -65,6 +65,7 @@ class Work:
     canceling: bool = False
     status: str = "planned"
     message: str = ""
+    before: str = ""  # why it had paused, where nothing is sent this time and that still holds
     error: DfbatchError | None = None
     lock_held: bool = False
     restart: bool = False  # something is to be sent that was not there before: one more round is needed
@@ -353,7 +354,7 @@ class Work:
         unsent = self.own(*UNSENT)
         self.error = self.error or ending.stopped(self, unsent)
         if self.error is not None:
-            self.say("paused", ending.message(self.error))
+            self.say("paused", ending.message(self.error, self.before))
         elif self.canceling:
             self.say("canceled")
         else:

@@ -241,6 +241,7 @@ class _Made:
             max_failed=options.max_failed,
             cache=cache.lifetime,
             leads=cache.leads,
+            marked=cache.marked,
             budget=named(options.budget),
             strict=options.budget_mode == "strict",
         )

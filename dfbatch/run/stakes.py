@@ -23,10 +23,10 @@ def at_most(models: Models, record: RunRecord, chunk: ChunkRecord) -> float | No
 
 def _written(model: Model | None, record: RunRecord, chunk: ChunkRecord) -> Model | None:
     """The model as if every token of a marked prompt had to be written to the cache."""
-    head = chunk.head or record.spec.head
-    if model is None or not (record.spec.cache or _MARK in head):
+    head, spec = chunk.head or record.spec.head, record.spec
+    if model is None or not (spec.cache or spec.marked or _MARK in head):
         return model
-    hour = record.spec.cache == "1h" or _AN_HOUR in head
+    hour = spec.cache == "1h" or spec.marked or _AN_HOUR in head
 
     def dearest(price: Price) -> Price:
         return replace(price, input=max(price.input, price.cache_write_1h if hour else price.cache_write_5m))

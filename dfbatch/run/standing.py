@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from dfbatch.ledger.files import read_array
 from dfbatch.ledger.states import OVER
-from dfbatch.run.listing import answered
+from dfbatch.run.listing import succeeded
 
 if TYPE_CHECKING:
     from dfbatch.ledger import Ledger
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
 
 _CARRIED: Final = ("planned", "pilot", "sending", "collecting")  # somebody must be at it
 _UNDER_WAY: Final = (*_CARRIED, "waiting")
+
+_unanswered: Final[dict[str, float]] = {}  # runs that were not all answered → when they had last changed
 
 
 def standing(ledger: Ledger, record: RunRecord) -> tuple[str, str]:
@@ -33,8 +34,12 @@ def standing(ledger: Ledger, record: RunRecord) -> tuple[str, str]:
 
 
 def _all_answered(ledger: Ledger, record: RunRecord) -> bool:
+    """Whether every request has its answer, all samples of a row; looked up again only where something has changed."""
     chunks = ledger.chunks(record.id)
-    if any(chunk.state not in OVER for chunk in chunks):
+    changed = max((chunk.changed for chunk in chunks), default=0.0)
+    if _unanswered.get(record.id) == changed:
         return False
-    asked = read_array(ledger.run_file(record.id, "rows.npy"))["request"] >= 0
-    return answered(ledger, record, chunks) == int(asked.sum())
+    if all(chunk.state in OVER for chunk in chunks) and succeeded(ledger, record, chunks).all():
+        return True
+    _unanswered[record.id] = changed
+    return False

@@ -64,7 +64,7 @@ class View:
         """Wait with a display: the one that the user asked for, or that fits."""
         clicks = Clicks(self._run, self._driver, blocks=True)
         shown = display(progress, controls=clicks) if self._driver.running and progress is not False else None
-        self._left_in = cell() if shown else 0
+        self._left_in = cell() if shown and progress in ("auto", "panel") else 0
         watch(self._run, self._driver, shown, look=self.look, clicks=clicks, timeout=timeout, until=until, quiet=quiet)
 
     def displayed(self) -> bool:

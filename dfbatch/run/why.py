@@ -34,7 +34,9 @@ AROUND: Final = 12  # signs of a text shown on either side of what changed
 LONGEST: Final = 60  # signs of a text that are shown
 ALIKE: Final = 0.6  # of two prompts that much is the same where one is the other rewritten
 BY_WORDS: Final = 200  # signs from which on prompts are compared word by word …
-WORDS: Final = 300  # … by so many of them
+WORDS: Final = 300  # … by so many of them …
+LONG: Final = 20  # … where words are shorter than that: many languages have no spaces
+SIGNS: Final = 600
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -83,8 +85,9 @@ def alike_enough(old: str, new: str) -> bool:
     >>> alike_enough("Classify the text: {text}", "In which language is this? {text}")
     False
     """
-    short = len(old) < BY_WORDS and len(new) < BY_WORDS
-    one, other = (old, new) if short else (old.split()[:WORDS], new.split()[:WORDS])
+    texts = old, new
+    by_words = max(map(len, texts)) >= BY_WORDS and all(len(text.split()) >= len(text) / LONG for text in texts)
+    one, other = (text.split()[:WORDS] if by_words else text[:SIGNS] for text in texts)
     match: SequenceMatcher[str] = SequenceMatcher(None, one, other, autojunk=False)
     return match.quick_ratio() >= ALIKE and match.ratio() >= ALIKE
 

@@ -21,14 +21,17 @@ def worded(errors: Iterable[str]) -> dict[str, str]:
     >>> print(same["cut short: max_tokens"])
     cut short: max_tokens
     """
-    alike: dict[str, list[str]] = {}
+    alike: dict[tuple[str, ...], list[str]] = {}  # by what is around the values
     for error in dict.fromkeys(errors):
-        alike.setdefault(_VALUES.sub(VARIES, error), []).append(error)
-    return {error: _common(group) for group in alike.values() for error in group}
+        alike.setdefault(tuple(_VALUES.split(error)), []).append(error)
+    common = [(_common(group), group) for group in alike.values()]
+    return {error: wording for wording, group in common for error in group}
 
 
 def _common(group: list[str]) -> str:
     """The wording of errors that differ in values: those that are the same in all stay."""
-    values = list(zip(*map(_VALUES.findall, group), strict=True))
-    kept = iter([of_all[0] if len(set(of_all)) == 1 else VARIES for of_all in values])
-    return _VALUES.sub(lambda _: next(kept), group[0])
+    kept = _VALUES.findall(group[0])
+    for error in group[1:]:
+        kept = [value if value == other else VARIES for value, other in zip(kept, _VALUES.findall(error), strict=True)]
+    values = iter(kept)
+    return _VALUES.sub(lambda _: next(values), group[0])

@@ -10,7 +10,7 @@ import pytest
 
 import dfbatch
 from dfbatch.emulator import Server
-from dfbatch.errors import BatchLost, BudgetNeeded, BudgetReached, OptionError, PilotFailed
+from dfbatch.errors import BatchLost, BudgetNeeded, BudgetReached, OptionError, PilotFailed, RunPaused
 from dfbatch.run.gate import _rounded
 
 from .sites import KEY
@@ -67,7 +67,11 @@ def test_a_run_whose_budget_is_reached_says_that_it_goes_on_with_another(server:
         begin(server, budget=0.02)
     run = dfbatch.last_run()
 
-    assert run.snapshot().safety.endswith(f" dfbatch.open({run.id!r}).resume(budget=…) goes on")
+    told = f" dfbatch.open({run.id!r}).resume(budget=…) goes on"
+    assert run.snapshot().safety.endswith(told)
+    with pytest.raises(RunPaused, match=r"its budget of \$0.02 is reached"):
+        run.wait()
+    assert run.snapshot().safety.endswith(told)  # whoever looks at it changes nothing
 
 
 def test_a_budget_of_nothing_sends_nothing(server: Server) -> None:

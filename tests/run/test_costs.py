@@ -130,21 +130,30 @@ def test_the_cache_is_billed_by_how_long_it_keeps_and_what_it_saved_is_told(serv
     assert first.cost.saved.cache < 0 < second.cost.saved.cache
 
 
+@pytest.mark.filterwarnings("ignore:cache_control marks 1 prefix")
+@pytest.mark.parametrize("place", ["system", "row"])
 @pytest.mark.parametrize("lifetime", ["5m", "1h", None])
-def test_what_is_reserved_is_enough_for_what_is_under_way_written_to_the_cache_or_not(lifetime: str | None) -> None:
+def test_what_is_reserved_is_enough_for_what_is_under_way_written_to_the_cache_or_not(
+    lifetime: str | None, place: str
+) -> None:
     block: dict[str, Any] = {"type": "text", "text": LONG_SYSTEM}
     if lifetime:
         block["cache_control"] = {"type": "ephemeral", "ttl": lifetime}
+    before = {"system": [block], "row": [block, {"type": "text", "text": "and then"}]}[place]
     asked = threading.Event()
 
     def late(_: dict[str, Any]) -> str:
         asked.wait(60)
         return "an answer"
 
+    def prompt(row: Any) -> Any:
+        return row["text"] if place == "system" else [*before, {"type": "text", "text": row["text"]}]
+
     with Server(engine=late) as server:
         backend = dfbatch.Anthropic(api_key=KEY, base_url=server.url)
         frame: Any = pl.DataFrame({"text": ["a"]})
-        run = frame.claude.submit("{text}", backend=backend, progress=False, system=[block], max_tokens=16).started()
+        call: Any = {"backend": backend, "progress": False, "max_tokens": 16, "cache": None}
+        run = frame.claude.submit(prompt, system=before if place == "system" else None, **call).started()
         reserved, told = run.cost.reserved, repr(run.cost)
         asked.set()
         run.wait()

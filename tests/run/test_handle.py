@@ -243,6 +243,21 @@ def test_canceling_before_all_is_sent_sends_no_more(submit: Any, plain: PlainSer
     assert opened_anew(run.id, monkeypatch).counts == counts
 
 
+def test_a_retry_that_finds_nothing_to_ask_leaves_a_canceled_run_canceled(
+    submit: Any, plain: PlainServer, monkeypatch: Any
+) -> None:
+    plain.ending.clear()
+    run = submit()
+    run.cancel().wait()
+    with pytest.warns(UserWarning, match="is refused: nothing is asked"):
+        run.retry("refused")
+    again = opened_anew(run.id, monkeypatch)
+    plain.ending.set()
+
+    assert (again.status, again.counts) == ("canceled", {"canceled": 4, "skipped": 1})
+    assert again.retry().wait().counts == {"succeeded": 4, "skipped": 1}
+
+
 def test_canceling_a_run_that_is_done_changes_nothing(submit: Any, plain: PlainServer) -> None:
     run = submit().wait().cancel()
 

@@ -15,7 +15,7 @@ import pytest
 
 import dfbatch
 from dfbatch.emulator import Server
-from dfbatch.errors import ApiError, NotFound, Unauthorized
+from dfbatch.errors import ApiError, NotFound, RunPaused, Unauthorized
 
 from .lossy import LossyServer
 from .sites import KEY
@@ -121,7 +121,11 @@ def test_where_the_call_is_refused_to_resume_is_not_what_is_offered(server: Serv
         ask(server, max_tokens=100_000)
     run = dfbatch.last_run()
 
-    assert run.snapshot().safety == "paused: 1 of 2 chunks not sent, mend the call and run the cell again"
+    told = "paused: 1 of 2 chunks not sent, mend the call and run the cell again"
+    assert run.snapshot().safety == told
+    with pytest.raises(RunPaused, match="Hint: mend the call and run the cell again"):
+        run.wait()
+    assert run.snapshot().safety == told  # whoever looks at it changes nothing
     assert f"mend the call and run the cell again, or dfbatch.open('{run.id}').forget()" in html(dfbatch.runs())
 
 

@@ -93,6 +93,22 @@ def test_a_run_whose_answers_came_in_with_a_later_one_is_done(begin: Any, status
     assert run._ledger.standing(run.id) == ("done", "")
 
 
+def test_a_run_of_which_samples_are_missing_is_not_done(begin: Any, plain: PlainServer) -> None:
+    """Of three answers a row one is enough for the columns; the others were asked for all the same."""
+    asked: list[Any] = []
+
+    def two_of_three(params: dict[str, Any]) -> dict[str, Any]:
+        asked.append(params)
+        return {"type": "expired"} if len(asked) % 3 == 0 else succeeded("good")
+
+    plain.result = two_of_three
+    run = begin(samples=3, retries=0)
+    run._ledger.say(run.id, "waiting", "")
+
+    assert "expired" in run.samples(wait=False)["status"].to_list()
+    assert (run.status, dfbatch.runs()[0].status, run.done) == ("waiting", "waiting", False)
+
+
 def test_a_run_that_waits_for_batches_under_way_waits(claude: dfbatch.Anthropic, plain: PlainServer) -> None:
     plain.ending.clear()
     run = Polars({"text": ["a"]}).claude.submit("{text}", backend=claude, progress=False).started()

@@ -18,7 +18,7 @@ from dfbatch.errors import ModelChangedWarning, StillRunning
 from dfbatch.ledger.states import REJECTED
 from dfbatch.progress import summary
 from dfbatch.run.claims import Cover
-from dfbatch.run.why import SAMPLE, difference, not_reused
+from dfbatch.run.why import SAMPLE, alike_enough, difference, not_reused
 
 from .plain_server import PlainServer, always, succeeded
 
@@ -143,6 +143,27 @@ def test_the_newest_of_the_earlier_runs_is_named(submit: Any) -> None:
     assert submit(prompt="Four {text}").why.startswith(
         f"run {two.id} on these rows is not reused: prompt 'Two {{text}}' → 'Four {{text}}'"
     )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "alike"),
+    [
+        ("Classify the text: {text}", "Classify the review: {text}", True),
+        ("{text:.300}", "Sum up in one sentence: {text:.300}", False),
+        ("请把下面这段文字分类。" * 30 + "{text}", "请把下面这段评论分类。" * 30 + "{text}", True),
+        ("the cat sat on the mat and " * 9_000, "the cat sat on the mat but " * 9_000, True),
+        ("Sort this into classes. " * 20, "Write a poem about autumn rain. " * 20, False),
+        ("", "", True),
+    ],
+)
+def test_another_question_is_not_an_old_one_rewritten(*, old: str, new: str, alike: bool) -> None:
+    assert alike_enough(old, new) is alike
+
+
+def test_another_question_on_the_same_rows_is_no_surprise(submit: Any) -> None:
+    submit(prompt="Which language is this: {text}")
+
+    assert submit(prompt="{text}").why == ""
 
 
 def test_a_run_that_was_never_accepted_is_no_earlier_run(submit: Any) -> None:
