@@ -13,11 +13,13 @@ preview   some rows now                   planning  what a run would ask and cos
 history   what earlier answers tell      outlook   what was expected, kept for the end;  ends: when it may end
 views     a run as it is looked at       clicks    what is done to it from there;  waiting;  notice: telling of its end
 peek      the first answers              shares    how often each label;  failures: rows without an answer, and why
+standing  where a run stands that nobody carries on;  wording: errors that say the same;  ending: what stopped a run
 groups    requests that begin alike
 leading   what of a run goes ahead        gate      what may be sent now;  budgets: what it may spend
 preflight the first request alone         now       what is asked at once
 limits    what the server tells of models
 prices    whose prices count             costs     what a run cost;  accounts: what all of them cost
+parts     where the money went            stakes    the most that a chunk may cost
 """
 
 from dfbatch.run.handle import Run
