@@ -10,7 +10,7 @@ import pytest
 import dfbatch
 from dfbatch.bounds import wilson
 from dfbatch.emulator import Server
-from dfbatch.errors import BudgetReached, PilotFailed
+from dfbatch.errors import BudgetReached, PilotFailed, RunPaused
 from dfbatch.run.gate import SURE
 
 from .sites import KEY
@@ -119,6 +119,20 @@ def test_the_cell_again_neither_repeats_the_pilot_nor_walks_past_its_failure(
         begin()
 
     assert server.usage()["requests"] == 41
+
+
+def test_a_pilot_that_failed_is_not_forgotten_by_whoever_looks_and_resume_walks_past_it(
+    begin: Begin, share: Share
+) -> None:
+    share.one_in = 2
+    with pytest.raises(PilotFailed):
+        begin()
+    run = dfbatch.last_run()
+    with pytest.raises(RunPaused, match="the pilot failed"):
+        run.wait()
+
+    assert run.message.startswith("the pilot failed")
+    assert run.resume().wait().status == "done"
 
 
 def test_resume_sends_the_rest_after_a_pilot_that_failed(begin: Begin, share: Share) -> None:
