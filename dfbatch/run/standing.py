@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from dfbatch.errors import LedgerError
 from dfbatch.ledger.states import OVER
 from dfbatch.run.listing import succeeded
 
@@ -26,7 +28,8 @@ def standing(ledger: Ledger, record: RunRecord) -> tuple[str, str]:
     if status not in _UNDER_WAY or not ledger.lock(record.id).is_free():
         return status, message
     if _all_answered(ledger, record):
-        ledger.say(record.id, "done")
+        with suppress(LedgerError):  # a full disk, say: it is true all the same
+            ledger.say(record.id, "done")
         return "done", ""
     if status in _CARRIED:
         return "paused", f"its process ended: dfbatch.open({record.id!r}).resume() goes on"
