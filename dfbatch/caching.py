@@ -48,7 +48,7 @@ def decide(said: str | None, model: Model | None, *, shared_bytes: int, requests
     >>> from dfbatch.models import Models
     >>> haiku = Models().find("claude-haiku-4-5")
     >>> decide("auto", haiku, shared_bytes=40_000, requests=10_000, users=False)
-    Caching(lifetime='1h', leads=True, warning='')
+    Caching(lifetime='1h', leads=True, warning='', marked=False)
     >>> decide("auto", haiku, shared_bytes=400, requests=10_000, users=False).lifetime
     ''
     """

@@ -534,8 +534,8 @@ def test_a_batch_deleted_behind_our_back(racing: Racing) -> None:
         assert batch
         assert caught.value.run
         assert str(caught.value) == (
-            f"batch {batch.id} is not there any more: it was deleted at the server: 3 requests of run {run.id} have"
-            " no answer\n"
+            f"batch {batch.id} is not there any more: it was deleted at the server: no answer to 3 requests of run"
+            f" {run.id}\n"
             "all other answers are kept\n"
             f"Hint: dfbatch.open({run.id!r}).retry(which='missing') asks those again, and pays for them again;"
             " .resume() looks for the batch once more; .resume(lost='missing') lets them go"

@@ -299,7 +299,7 @@ def test_a_run_that_cannot_go_on_ends_with_75_and_says_why(run: dfbatch.Run) -> 
     told = say("wait", run.id)
 
     assert told.exit_code == 75
-    assert "batch msgbatch_1 is not there any more: 2 requests of run" in told.output
+    assert "batch msgbatch_1 is not there any more: no answer to 2 requests of run" in told.output
     assert "Hint: " in told.output
     assert say("resume", run.id, "--lost", "missing").exit_code == 0
 

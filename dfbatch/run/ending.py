@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from dfbatch.errors import BatchLost, InDoubt, InputError, RunPaused
 from dfbatch.ledger.states import IN_DOUBT, LOST
 from dfbatch.pricing import dollars
+from dfbatch.progress.words import many
 from dfbatch.run.stakes import at_most
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def stopped(work: Work, unsent: Sequence[ChunkRecord]) -> RunPaused | None:
 def _lost(run_id: str, lost: Sequence[ChunkRecord]) -> BatchLost:
     count = sum(chunk.requests for chunk in lost)
     return BatchLost(
-        f"{lost[0].error}: {count:,} requests of run {run_id} have no answer",
+        f"{lost[0].error}: no answer to {many(count, 'request')} of run {run_id}",
         "all other answers are kept",
         hint=f"dfbatch.open({run_id!r}).retry(which='missing') asks those again, and pays for them again;"
         " .resume() looks for the batch once more; .resume(lost='missing') lets them go",

@@ -117,7 +117,7 @@ def test_a_batch_that_is_gone_is_lost_after_minutes_and_can_be_asked_again(
         run.wait()
 
     assert str(caught.value) == (
-        f"batch {name} is not there any more: it was deleted at the server: 2 requests of run {run.id} have no answer\n"
+        f"batch {name} is not there any more: it was deleted at the server: no answer to 2 requests of run {run.id}\n"
         "all other answers are kept\n"
         f"Hint: dfbatch.open({run.id!r}).retry(which='missing') asks those again, and pays for them again;"
         " .resume() looks for the batch once more; .resume(lost='missing') lets them go"
