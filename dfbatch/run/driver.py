@@ -191,12 +191,11 @@ class Driver:
 
     def _how_to_go_on(self) -> str:
         """For errors that know nothing of runs."""
-        go_on = f"dfbatch.open({self._id!r}).resume()"
-        if of_the_call(self._work.message):
-            return f"run {self._id}: {MEND}; what is answered is kept"
+        go_on, refused = f"dfbatch.open({self._id!r}).resume()", of_the_call(self._work.message)
         if all(chunk.state in UNSENT for chunk in self._own()):
-            return f"run {self._id}: nothing was accepted, nothing is billed; run the cell again, or {go_on}"
-        return f"run {self._id}: what is answered is kept; {go_on} goes on"
+            helps = MEND if refused else f"run the cell again, or {go_on}"
+            return f"run {self._id}: nothing was accepted, nothing is billed; {helps}"
+        return f"run {self._id}: what is answered is kept; {MEND if refused else f'{go_on} goes on'}"
 
     def _leave(self) -> None:
         """The process ends: the POST under way is finished, nothing further is sent, and what is unsent is said."""

@@ -65,10 +65,16 @@ def test_what_passes_is_waited_for(fault: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "error"),
-    [("400@create:times=1", ApiError), ("401@create:times=1", Unauthorized), ("spend_limit:times=1", ApiError)],
+    ("fault", "error", "helps"),
+    [
+        ("400@create:times=1", ApiError, "mend the call and run the cell again"),
+        ("401@create:times=1", Unauthorized, "run the cell again, or "),
+        ("spend_limit:times=1", ApiError, "run the cell again, or "),
+    ],
 )
-def test_what_does_not_pass_stops_the_run_and_the_cell_again_goes_on(fault: str, error: type[Exception]) -> None:
+def test_what_does_not_pass_stops_the_run_and_the_cell_again_goes_on(
+    fault: str, error: type[Exception], helps: str
+) -> None:
     with Server(engine=lambda params: "answer to " + str(params["messages"][-1]["content"]), faults=[fault]) as server:
         backend = dfbatch.Anthropic(api_key=KEY, base_url=server.url)
         with pytest.raises(error) as caught:
@@ -76,7 +82,7 @@ def test_what_does_not_pass_stops_the_run_and_the_cell_again_goes_on(fault: str,
         stopped = dfbatch.last_run()
         assert stopped.status == "paused"
         (note,) = caught.value.__notes__
-        assert note.startswith(f"run {stopped.id}: nothing was accepted, nothing is billed; run the cell again, or ")
+        assert note.startswith(f"run {stopped.id}: nothing was accepted, nothing is billed; {helps}")
         assert label(backend) == ANSWERS
         assert stopped.resume().wait().counts == {"succeeded": 3}
         assert set(server.usage()["billed_by_digest"].values()) == {1}
