@@ -13,6 +13,7 @@ import pytest
 
 import dfbatch
 from dfbatch.errors import InDoubt, OptionError
+from dfbatch.ledger.states import ABANDONED
 
 from .cells import Cells
 from .hours import Hours
@@ -206,7 +207,8 @@ def test_resolve_does_not_wait_for_chunks_that_are_answered_later(site: Site, ho
     counts: list[dict[str, int]] = []
     run.wait()
 
-    assert counts == [{"succeeded": 2, "pending": 1}]
+    [lost] = [chunk.requests for chunk in run._ledger.chunks(run.id) if chunk.state == ABANDONED]  # either came first
+    assert counts == [{"succeeded": lost, "pending": 3 - lost}]
     assert (run.counts, site.bills()) == ({"succeeded": 3}, [1, 1, 1])
 
 
