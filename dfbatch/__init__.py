@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dfbatch import errors, testing
     from dfbatch.backends.anthropic import Anthropic
     from dfbatch.backends.local import Local
-    from dfbatch.errors import Detached, DfbatchError, ModelChangedWarning, RowsFailedWarning
+    from dfbatch.errors import Detached, DfbatchError, ModelChangedWarning, RetirementWarning, RowsFailedWarning
     from dfbatch.forecasts import Plan
     from dfbatch.run import Pruned, Run, Runs
 
@@ -41,6 +41,7 @@ _LATER = {  # loaded when first used
     "DfbatchError": "dfbatch.errors",
     "Local": "dfbatch.backends.local",
     "ModelChangedWarning": "dfbatch.errors",
+    "RetirementWarning": "dfbatch.errors",
     "RowsFailedWarning": "dfbatch.errors",
     "Plan": "dfbatch.forecasts",
     "Run": "dfbatch.run",
@@ -191,6 +192,7 @@ __all__ = [
     "Local",
     "ModelChangedWarning",
     "Plan",
+    "RetirementWarning",
     "RowsFailedWarning",
     "Run",
     "adopt",

@@ -38,7 +38,7 @@ def batch(df: Frame, prompt: Any, schema: Any = None, **options: Any) -> Frame:
 
     option         default             what it says
     -------------  ------------------  -------------------------------------------------------------------------------
-    model          'claude-haiku-4-5'  the model that is asked
+    model          'claude-haiku-5-5'  the model that is asked
     system         None                a text, or text blocks, for every row; sent as it is: never a template
     max_tokens     1024                the longest answer, in tokens; a larger one asks again only rows that were cut
     examples       ()                  pairs of input and answer, shown before each row: [("whisk", "kitchen")]
@@ -130,7 +130,7 @@ def preview(df: Frame, prompt: Any, schema: Any = None, *, rows: int = 20, **opt
     >>> with answers(lambda params: "sport"):
     ...     df = pd.DataFrame({"text": ["A goal!", "A goal!", "A match", "A goal!"]})
     ...     dfbatch.preview(df, "Topic of: {text}", rows=2, max_tokens=5, progress=False)
-    preview: 2 requests through /v1/messages, at the full price: up to about $0.00018 as-if
+    preview: 2 requests through /v1/messages, at the full price: up to about $0.000020 as-if
           text answer
     1  A goal!  sport
     2  A match  sport

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any, Final, Literal
 
 import msgspec
 
-from dfbatch.models import KINDS, Model
+from dfbatch.models import KINDS, Model, Models
 
 LONG: Final = "output-300k-2026-03-24"  # lifts max_tokens, in batches alone; platform.claude.com, batches, August 2026
 LIFTS: Final = "output-300k"  # as it begins, whatever its date
+NOTICE: Final = timedelta(days=60)  # before its last day, a model's retirement is told
 BETWEEN: Final = "interleaved-thinking"  # with this beta, thinking may take more than one answer has
 
 By = Literal["told", "rule", "list"]  # what servers tell, what holds for every model, what our own list alone says
+
+
+SAMPLING: Final = {"temperature": 1, "top_p": 1, "top_k": 0}  # and their defaults
+STRICT_VERSION: Final = "2026-10-21"  # under it they are refused whatever they say; platform.claude.com, versions, 2026
+BUSY: Final = ("xhigh", "max")  # efforts that do not go with thinking switched off; same page as `models.LISTED`'s
+SHORT: Final = 2_000  # max_tokens below which thinking may leave no room: of 1,000 rows with 300, 10 lost their answer
+# to it (steadybatch, docs/FINDINGS.md, October 2026)
 
 
 class _Params(msgspec.Struct):
@@ -22,6 +31,9 @@ class _Params(msgspec.Struct):
     max_tokens: int
     output_config: Any = None
     thinking: Any = None
+    temperature: Any = None
+    top_p: Any = None
+    top_k: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +47,12 @@ class Asked:
     thought: int = 0  # tokens that it may take
     betas: tuple[str, ...] = ()
     direct: bool = False  # through `/v1/messages`, not in a batch
+    sampling: tuple[str, ...] = ()  # temperature and its like, that are not what they are by default …
+    default_sampling: tuple[str, ...] = ()  # … and those that are
+    version: str = ""  # of the API
 
     @classmethod
-    def of(cls, params: bytes, betas: Sequence[str] = (), *, direct: bool = False) -> Asked:
+    def of(cls, params: bytes, betas: Sequence[str] = (), *, direct: bool = False, version: str = "") -> Asked:
         """As the params of a request have it.
 
         >>> Asked.of(b'{"model": "m", "max_tokens": 9, "thinking": {"type": "disabled"}}').thinking
@@ -46,6 +61,7 @@ class Asked:
         read = msgspec.json.decode(params, type=_Params)
         output, thinking = _mapping(read.output_config), _mapping(read.thinking)
         kind, budget = thinking.get("type"), thinking.get("budget_tokens")
+        given = [name for name in SAMPLING if getattr(read, name) is not None]
         return cls(
             model=str(read.model),
             max_tokens=read.max_tokens,
@@ -54,6 +70,9 @@ class Asked:
             thought=budget if kind == "enabled" and isinstance(budget, int) else 0,
             betas=tuple(betas),
             direct=direct,
+            sampling=tuple(name for name in given if getattr(read, name) != SAMPLING[name]),
+            default_sampling=tuple(name for name in given if getattr(read, name) == SAMPLING[name]),
+            version=version,
         )
 
 
@@ -74,8 +93,75 @@ def contradictions(asked: Asked, model: Model) -> list[Contradiction]:
     >>> [found.hint for found in contradictions(Asked("claude-haiku-4-5", 100_000), Models().find("claude-haiku-4-5"))]
     ['max_tokens=64000']
     """
-    found = (_batch(asked, model), _longest(asked, model), _schema(asked, model), _thinking(asked, model), _own(asked))
+    found = (
+        *(_batch(asked, model), _longest(asked, model), _schema(asked, model), _thinking(asked, model)),
+        *(_own(asked), _sampling(asked, model)),
+    )
     return [each for each in found if each is not None]
+
+
+def retired(asked: Asked, model: Model, today: date) -> Contradiction | None:
+    """The contradiction of asking a model that answers no more."""
+    if not model.is_retired(today):
+        return None
+    day = "" if model.retires in (None, date.min) else f" since {model.retires}"
+    near = model.successor or successor(asked.model)
+    return Contradiction(
+        f"model={asked.model!r} is retired{day}: the API does not answer for it any more",
+        model.retirement,
+        f'model="{near}"' if near else "ask another model",
+        by="list",
+    )
+
+
+def successor(name: str) -> str:
+    """The id of the model to ask instead of a listed one; empty where none is named."""
+    listed = Models().find(name)
+    return listed.successor if listed else ""
+
+
+def retiring(model: Model, today: date) -> str:
+    """A warning about a model that retires within `NOTICE`; empty where there is nothing to tell."""
+    if model.retires is None or not today <= model.retires <= today + NOTICE:
+        return ""
+    after = f"; {model.successor} follows it" if model.successor else ""
+    return f"{model.id} retires on {model.retires} ({model.retirement}){after}"
+
+
+def without_thinking(params: Mapping[str, Any], model: Model | None) -> dict[str, Any]:
+    """The params of a call, thinking disabled where this model would think and the call does not say.
+
+    >>> from dfbatch.models import Models
+    >>> without_thinking({}, Models().find("claude-haiku-5-5"))
+    {'thinking': {'type': 'disabled'}}
+    >>> without_thinking({"thinking": {"type": "adaptive"}}, Models().find("claude-haiku-5-5"))
+    {'thinking': {'type': 'adaptive'}}
+    """
+    effort = _mapping(params.get("output_config")).get("effort")
+    if model is None or not model.silenced or "thinking" in params or effort in BUSY:
+        return dict(params)
+    return {**params, "thinking": {"type": "disabled"}}
+
+
+def for_another(params: Mapping[str, Any], before: Model | None, model: Model | None) -> dict[str, Any]:
+    """The params of a run as another model is asked: what dfbatch said of thinking follows the model."""
+    kept = dict(params)
+    ours = before is not None and before.silenced and kept.get("thinking") == {"type": "disabled"}
+    if ours and (model is None or (model.thinking is not None and "disabled" not in model.thinking)):
+        del kept["thinking"]
+    return without_thinking(kept, model)
+
+
+def crowded(asked: Asked, model: Model) -> str:
+    """A note where a model thinks unasked and has little room for it; empty where it does not, or there is plenty."""
+    if asked.thinking or not model.thinks or asked.max_tokens >= SHORT:
+        return ""
+    off = sorted((model.thinking or frozenset()) & {"disabled", "between_tools"})
+    less = f', or params={{"thinking": {{"type": "{off[0]}"}}}}' if off else ""
+    return (
+        f"{asked.model} thinks before it answers, and thinking counts as part of max_tokens={asked.max_tokens}: answers"
+        f" may be cut, or have no room at all\nHint: max_tokens={SHORT} or more{less}"
+    )
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -131,6 +217,21 @@ def _thinking(asked: Asked, model: Model) -> Contradiction | None:
         f'params={{"thinking": {{"type": "{asked.thinking}"}}}} is refused by {asked.model}',
         f"it takes {' or '.join(kinds) or 'no kind of thinking'}",
         f"{say}leave thinking out",
+    )
+
+
+def _sampling(asked: Asked, model: Model) -> Contradiction | None:
+    """Under a version that knows them no more they are refused at all; models refuse what is not the default."""
+    strict = asked.version >= STRICT_VERSION
+    names = asked.sampling + (asked.default_sampling if strict else ())
+    if not names or not (strict or model.sampling is False):
+        return None
+    some = ", ".join(sorted(names, key=list(SAMPLING).index))
+    return Contradiction(
+        f"params has {some}, which {f'version {asked.version}' if strict else asked.model} does not take",
+        "requests with it are refused",
+        f"leave {some} out; what may vary is said in the prompt",
+        by="rule",
     )
 
 

@@ -41,6 +41,7 @@ Detached(KeyboardInterrupt) stands outside, so that `except Exception` does not 
 Warnings, each a UserWarning:
 RowsFailedWarning      counts rows that have no answer
 ModelChangedWarning    one name of a model was answered by several models
+RetirementWarning      the model answers no more within 60 days
 """
 
 from __future__ import annotations
@@ -300,3 +301,7 @@ class RowsFailedWarning(UserWarning):
 
 class ModelChangedWarning(UserWarning):
     """Reused answers and new ones come from different models that go by one name."""
+
+
+class RetirementWarning(UserWarning):
+    """The model of a call retires within 60 days; which one follows it is in the hint."""

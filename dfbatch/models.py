@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import date
+from difflib import get_close_matches
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -15,12 +17,17 @@ from dfbatch.errors import OptionError
 
 BATCH: Final = 0.5  # of every column, through a batch; platform.claude.com, pricing, August 2026
 GEO_US: Final = 1.1  # times every column with inference_geo="us", Claude 4.6 and later; same page
+CLOSE: Final = 0.85  # how like a model's name another is to be the one that was meant: haiku-45, not nope
 WRITE_5M, WRITE_1H, READ = 1.25, 2.0, 0.1  # of the input price, where a model has no column of its own; same page
 
 _AUGUST: Final = "platform.claude.com, models and pricing, August 2026"
 _NOVEMBER: Final = "platform.claude.com, models and pricing, November 2026"
 _REPORTED: Final = "reported by several third parties, November 2026; not confirmed"
 _TABLE: Final = "platform.claude.com, batch processing, price table of May 2026"
+_MODELS: Final = "platform.claude.com, models overview, November 2026"
+_READ_AGAIN: Final = "platform.claude.com, pricing, as two price trackers read it in October 2026"
+_SDK: Final = "deprecated models of the anthropic SDK 2.14.0, November 2026"
+_UNDATED: Final = "by then in no list of the anthropic SDK; the day itself is not known"
 
 _Usd = Annotated[float, msgspec.Meta(ge=0)]
 _Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
@@ -61,9 +68,18 @@ class Model:
     structured: bool | None = None  # whether answers can be held to a schema
     batches: bool | None = True
     dense: float = 1.0  # tokens that it makes of a text, against Claude 4.6 and earlier
+    thinks: bool = False  # whether it thinks where a request does not say
+    silenced: bool = False  # whether dfbatch asks it not to think where the call does not say
+    sampling: bool | None = None  # whether it takes temperature, top_p and top_k
+    retires: date | None = None  # the last day on which it answers, where that is known …
+    retirement: str = ""  # … and the source of that
+    successor: str = ""  # the id of the model to ask instead
 
     def told(self, info: Mapping[str, Any]) -> Model:
-        """With the limits and features that a server tells of it; what it leaves out stays as it is known."""
+        """With the limits and features that a server tells of it; what it leaves out stays as it is known.
+
+        What it says of the model's life takes the place of what is known here of its retirement.
+        """
         able = _mapping(info.get("capabilities"))
         structured, batches = _can(able.get("structured_outputs")), _can(able.get("batch"))
         return replace(
@@ -73,7 +89,12 @@ class Model:
             structured=self.structured if structured is None else structured,
             batches=self.batches if batches is None else batches,
             thinking=_kinds(able.get("thinking"), self.thinking),
+            **_retirement(info),
         )
+
+    def is_retired(self, today: date) -> bool:
+        """Whether its last day is over."""
+        return self.retires is not None and self.retires < today
 
 
 def unlisted(name: str) -> Model:
@@ -98,7 +119,28 @@ def relied_on(info: Mapping[str, Any]) -> dict[str, Any]:
     kinds = {kind: {"supported": can} for kind in sorted(KINDS) if (can := _can(types.get(kind))) is not None}
     if kinds:
         kept["thinking"] = kept.get("thinking", {}) | {"types": kinds}
-    return {**limits, "capabilities": kept}
+    life = {"lifecycle": stage} if (stage := info.get("lifecycle")) in LIFECYCLES else {}
+    life |= {"retires_at": day.isoformat()} if (day := _day(info.get("retires_at"))) else {}
+    return {**limits, **life, "capabilities": kept}
+
+
+def _retirement(info: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's last day as a server tells it; nothing where it does not speak of it."""
+    day, stage = _day(info.get("retires_at")), info.get("lifecycle")
+    if day is None and stage not in LIFECYCLES:
+        return {}
+    if stage == "retired" and day is None:
+        day = date.min
+    return {"retires": day, "retirement": "/v1/models"}
+
+
+def _day(told: Any) -> date | None:
+    """The day of a time as servers write it; 1970 stands for an unknown one."""
+    try:
+        day = date.fromisoformat(told[:10])
+    except (TypeError, ValueError):
+        return None
+    return day if day.year > 1970 else None
 
 
 def _mapping(told: Any) -> Mapping[str, Any]:
@@ -128,6 +170,7 @@ def _kinds(told: Any, known: frozenset[str] | None) -> frozenset[str] | None:
     return frozenset((KINDS if known is None else known) - refused | taken)
 
 
+LIFECYCLES: Final = ("active", "deprecated", "retired")  # as /v1/models has them; SDK 2.14, November 2026
 KINDS: Final = frozenset({"adaptive", "enabled", "disabled", "between_tools"})  # of thinking; SDK 2.12, November 2026
 _ADAPTIVE: Final = frozenset({"adaptive"})
 _BETWEEN: Final = frozenset({"adaptive", "between_tools"})
@@ -136,54 +179,102 @@ _ALL: Final = frozenset({"adaptive", "enabled", "disabled"})
 _BUDGETED: Final = frozenset({"enabled", "disabled"})
 
 _DENSE: Final = 1.3  # the tokenizer of 4.7 and later makes about 30 % more tokens of a text
-_NEW: Final[dict[str, Any]] = {"context": 1_000_000, "most": 128_000, "dense": _DENSE}
-_OLD: Final[dict[str, Any]] = {"context": 200_000, "most": 64_000, "geo": 1.0, "structured": True}
+_LONG: Final = 300_000  # tokens of an answer with the beta
+# Temperature, top_p and top_k are refused by 4.7 and later; all current models enforce schemas (developersdigest.tech,
+# third party, 18 October 2026). Who thinks by default: platform.claude.com, extended thinking, November 2026.
+_NEW: Final[dict[str, Any]] = {
+    "context": 1_000_000,
+    "most": 128_000,
+    "dense": _DENSE,
+    "structured": True,
+    "sampling": False,
+}
+_THINKS: Final[dict[str, Any]] = {**_NEW, "thinks": True}
+_OLD: Final[dict[str, Any]] = {"context": 200_000, "most": 64_000, "geo": 1.0, "structured": True, "sampling": True}
+_WARM: Final[dict[str, Any]] = {**_NEW, "dense": 1.0, "sampling": True}
 
 LISTED: Final = (
-    Model("claude-fable-5-2", _price(8, 40, 0.20), _REPORTED, prefix=512, thinking=_ADAPTIVE, **_NEW),
-    Model("claude-fable-5-1", _price(10, 50, 0.25), _NOVEMBER, prefix=512, thinking=_ADAPTIVE, **_NEW),
-    Model("claude-fable-5", _price(10, 50), _AUGUST, prefix=512, thinking=_ADAPTIVE, structured=True, **_NEW),
-    Model("claude-mythos-5-2", _price(8, 40, 0.20), _REPORTED, prefix=512, thinking=_ADAPTIVE, **_NEW),
-    Model("claude-mythos-5-1", _price(10, 50, 0.25), _NOVEMBER, prefix=512, thinking=_ADAPTIVE, **_NEW),
-    Model("claude-mythos-5", _price(10, 50), _AUGUST, prefix=512, thinking=_ADAPTIVE, structured=True, **_NEW),
-    Model("claude-opus-5-5", _price(4, 20, 0.20), _NOVEMBER, prefix=512, thinking=_ADAPTIVE, **_NEW),
+    # Its price is confirmed; that of reading the cache is reported by several third parties alone.
+    Model("claude-fable-5-2", _price(8, 40, 0.20), _MODELS, prefix=512, thinking=_ADAPTIVE, **_THINKS),
+    Model("claude-fable-5-1", _price(10, 50, 0.25), _NOVEMBER, prefix=512, thinking=_ADAPTIVE, **_THINKS),
+    Model("claude-fable-5", _price(10, 50), _AUGUST, prefix=512, thinking=_ADAPTIVE, **_THINKS),
+    Model("claude-mythos-5-2", _price(8, 40, 0.20), _REPORTED, prefix=512, thinking=_ADAPTIVE, **_THINKS),
+    Model("claude-mythos-5-1", _price(10, 50, 0.25), _NOVEMBER, prefix=512, thinking=_ADAPTIVE, **_THINKS),
+    Model("claude-mythos-5", _price(10, 50), _AUGUST, prefix=512, thinking=_ADAPTIVE, **_THINKS),
+    Model(
+        *("claude-opus-5-5", _price(4, 20, 0.20), _NOVEMBER),
+        **{"most_beta": _LONG, "prefix": 512, "thinking": _ADAPTIVE, **_THINKS},
+    ),
     Model(
         *("claude-opus-5", _price(5, 25), _AUGUST),
-        **{"most_beta": 300_000, "prefix": 512, "thinking": _EITHER, "structured": True, **_NEW},
+        **{"most_beta": _LONG, "prefix": 512, "thinking": _EITHER, **_THINKS},
     ),
     Model(
         *("claude-opus-4-8", _price(5, 25), _AUGUST),
-        **{"most_beta": 300_000, "prefix": 1024, "thinking": _EITHER, "structured": True, **_NEW},
+        **{"most_beta": _LONG, "prefix": 1024, "thinking": _EITHER, **_NEW},
     ),
     Model(
         *("claude-opus-4-7", _price(5, 25), _AUGUST),
-        **{"most_beta": 300_000, "prefix": 2048, "thinking": _EITHER, "structured": True, **_NEW},
+        **{"most_beta": _LONG, "prefix": 2048, "thinking": _EITHER, **_NEW},
     ),
     Model(
         *("claude-opus-4-6", _price(5, 25), _AUGUST),
-        **{"most_beta": 300_000, "prefix": 4096, "thinking": _ALL, "structured": True, **_NEW, "dense": 1.0},
+        **{"most_beta": _LONG, "prefix": 4096, "thinking": _ALL, **_WARM},
     ),
-    Model("claude-opus-4-5", _price(5, 25), _AUGUST, dated="20251101", prefix=4096, thinking=_BUDGETED, **_OLD),
-    Model("claude-opus-4-1", _price(15, 75), _TABLE, dated="20250805", geo=1.0),
     Model(
-        "claude-sonnet-5-5", _price(2, 10, 0.10), _NOVEMBER, most_beta=300_000, prefix=512, thinking=_BETWEEN, **_NEW
+        *("claude-opus-4-5", _price(5, 25), _AUGUST),
+        **{"dated": "20251101", "prefix": 4096, "thinking": _BUDGETED, **_OLD},
+        retires=date(2027, 1, 22),
+        retirement=_SDK,
+        successor="claude-opus-5-5",
+    ),
+    Model(
+        *("claude-opus-4-1", _price(15, 75), _TABLE),
+        dated="20250805",
+        geo=1.0,
+        successor="claude-opus-5-5",
+        retires=date(2026, 11, 22),
+        retirement=_UNDATED,
+    ),
+    Model(
+        *("claude-sonnet-5-5", _price(2, 10, 0.10), _READ_AGAIN),
+        **{"most_beta": _LONG, "prefix": 512, "thinking": _BETWEEN, **_THINKS},
     ),
     Model(
         *("claude-sonnet-5", _price(2, 10), _AUGUST),
-        **{"most_beta": 300_000, "prefix": 1024, "thinking": _EITHER, "structured": True, **_NEW},
+        **{"most_beta": _LONG, "prefix": 1024, "thinking": _EITHER, **_THINKS},
     ),
     Model(
         *("claude-sonnet-4-6", _price(3, 15), _AUGUST),
-        **{"most_beta": 300_000, "prefix": 1024, "thinking": _ALL, "structured": True, **_NEW, "dense": 1.0},
+        **{"most_beta": _LONG, "prefix": 1024, "thinking": _ALL, **_WARM},
     ),
-    Model("claude-sonnet-4-5", _price(3, 15), _AUGUST, dated="20250929", prefix=1024, thinking=_BUDGETED, **_OLD),
     Model(
-        *("claude-haiku-5-5", _price(0.10, 0.50), _NOVEMBER),
-        **{"above": 100_000, "long": _price(0.50, 2.50), "prefix": 512, "thinking": _EITHER, **_NEW},
+        *("claude-sonnet-4-5", _price(3, 15), _AUGUST),
+        **{"dated": "20250929", "prefix": 1024, "thinking": _BUDGETED, **_OLD},
+        retires=date(2026, 11, 30),
+        retirement=_SDK,
+        successor="claude-sonnet-5-5",
+    ),
+    Model(
+        *("claude-haiku-5-5", _price(0.10, 0.50), "platform.claude.com, models, Haiku 5.5, October 2026"),
+        above=100_000,
+        long=_price(0.50, 2.50),
+        most_beta=_LONG,
+        prefix=512,
+        thinking=_EITHER,
+        **{**_THINKS, "silenced": True},
     ),
     Model("claude-haiku-4-5", _price(1, 5), _AUGUST, dated="20251001", prefix=4096, thinking=_BUDGETED, **_OLD),
     # On Bedrock and Vertex only; the API itself does not serve it any more.
-    Model("claude-3-5-haiku", _price(0.80, 4), _TABLE, dated="20241022", geo=1.0, structured=False),
+    Model(
+        *("claude-3-5-haiku", _price(0.80, 4), _TABLE),
+        dated="20241022",
+        geo=1.0,
+        structured=False,
+        successor="claude-haiku-5-5",
+        retires=date(2026, 11, 22),
+        retirement=_UNDATED,
+    ),
 )
 
 
@@ -231,6 +322,15 @@ class Models:
             known[model_id] = _overlaid(before or unlisted(name), price, source)
         return Models(tuple(known.values()))
 
+    def near(self, name: str) -> Model | None:
+        """The model that a misspelled name may mean.
+
+        >>> Models().near("claude-haiku-55").id
+        'claude-haiku-5-5'
+        """
+        ids = [model.id for model in self.listed]
+        return next((self.find(close) for close in get_close_matches(name, ids, n=1, cutoff=CLOSE)), None)
+
     def find(self, name: str) -> Model | None:
         """A model by its id, its dated id or its alias; None where its price is not known."""
         for model in self.listed:
@@ -241,7 +341,7 @@ class Models:
         return None
 
 
-_EXAMPLE: Final = '{"claude-haiku-4-5": {"input": 1.0, "output": 5.0}}, in USD per million tokens through /v1/messages'
+_EXAMPLE: Final = '{"claude-haiku-5-5": {"input": 0.1, "output": 0.5}}, in USD per million tokens through /v1/messages'
 
 
 def _overlaid(model: Model, said: Said, source: str) -> Model:

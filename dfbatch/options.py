@@ -18,7 +18,7 @@ Progress = Literal["auto", "panel", "bar", "log", False]
 BudgetMode = Literal["measured", "strict"]
 Include = Literal["status", "error", "stop_reason", "input_tokens", "output_tokens", "cost", "custom_id", "message"]
 
-DEFAULT_MODEL = "claude-haiku-4-5"
+DEFAULT_MODEL = "claude-haiku-5-5"
 DEFAULT_MAX_TOKENS = 1024
 _NOTIFY = 'notify="say done", or a function that is called with the run'
 _PILOT = "; df.claude.preview(…, rows=50) asks as many as you like first"
@@ -39,7 +39,7 @@ LATER = {  # options of the design that are not built yet, and what serves until
 class Options:
     """What the caller said beyond frame, prompt and schema.
 
-    >>> Options(model="claude-haiku-4-5").max_tokens
+    >>> Options(model="claude-haiku-5-5").max_tokens
     1024
     """
 
@@ -80,7 +80,7 @@ class Options:
         """Check every value here, so that no later place has to."""
         for option in ("include", "betas", "examples"):
             object.__setattr__(self, option, _items(getattr(self, option), option))
-        _text(self.model, "model", example='model="claude-haiku-4-5"')
+        _text(self.model, "model", example='model="claude-haiku-5-5"')
         _whole(self.max_tokens, "max_tokens")
         _whole(self.samples, "samples")
         self._check_samples()

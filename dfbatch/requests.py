@@ -90,8 +90,9 @@ def changed(
     judged: Mapping[str, Any] | None,
     betas: Sequence[str],
     who: str,
+    params: Callable[[Mapping[str, Any]], dict[str, Any]] = dict,
 ) -> Shared:
-    """The shared part asked of another model or with another limit; everything else stays as it was."""
+    """The shared part asked of another model or with another limit; `params` may change what else was asked."""
     common: dict[str, Any] = msgspec.json.decode(head.removesuffix(b",") + b"]}")
     turns, had = common.pop("messages"), common.pop("max_tokens")
     return shared(
@@ -99,7 +100,7 @@ def changed(
         max_tokens=max_tokens or had,
         system=None,
         turns=turns,
-        params={name: value for name, value in common.items() if name != "model"},
+        params=params({name: value for name, value in common.items() if name != "model"}),
         wire=None,
         judged=judged,
         betas=betas,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,7 +28,7 @@ from dfbatch.models import Models
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-MODEL = "claude-haiku-4-5"
+MODEL = "claude-haiku-5-5"
 PROMPT = "{text:.300}"  # filled from the column `text`; the beginning says enough, and the small model reads slowly
 BACKENDS = {"local": dfbatch.Local(), "sample": dfbatch.Local("sample"), "anthropic": "anthropic"}
 
@@ -122,7 +123,9 @@ def accuracy(right: int, asked: int) -> str:
 
 def price(tokens: pricing.Tokens, *, exact: bool) -> str:
     """What these tokens cost on Claude, in a batch and one by one."""
-    batch, sync = (pricing.dollars(pricing.cost(Models().find(MODEL), tokens, batch=way)) for way in (True, False))
+    known = Models().find(MODEL)
+    model = known and replace(known, above=None)  # all of them together are long, but no article is
+    batch, sync = (pricing.dollars(pricing.cost(model, tokens, batch=way)) for way in (True, False))
     about = "" if exact else ", about: another model counted the tokens"
     return f"{batch} on {MODEL} in a batch, {sync} one by one{about}"
 

@@ -145,7 +145,7 @@ def test_options_are_passed_on() -> None:
     with testing.answers(TOPICS) as fake:
         FRAMES[0].claude.batch(
             "Topic of: {text}",
-            model="claude-opus-4-5",
+            model="claude-opus-4-6",
             system="Be brief.",
             max_tokens=7,
             params={"temperature": 0.0},
@@ -155,7 +155,7 @@ def test_options_are_passed_on() -> None:
         asked = sorted(fake.requests, key=lambda params: str(params["messages"][-1]), reverse=True)
 
     assert asked[0] == {
-        "model": "claude-opus-4-5",
+        "model": "claude-opus-4-6",
         "max_tokens": 7,
         "system": "Be brief.",
         "temperature": 0.0,

@@ -309,7 +309,7 @@ def test_retry_asks_what_it_is_told_to() -> None:
 
     def answer(params: dict[str, Any]) -> str:
         seen.append(params)
-        return "sport" if params["model"] == "claude-sonnet-4-5" else "neither"
+        return "sport" if params["model"] == "claude-sonnet-5-5" else "neither"
 
     with testing.answers(answer):
         frame = pd.DataFrame({"text": ["a", "b"]})
@@ -320,13 +320,13 @@ def test_retry_asks_what_it_is_told_to() -> None:
         asked = len(seen)
         told = say(
             *("retry", made.id, "--which", "invalid", "--via", "now"),
-            *("--max-tokens", "77", "--model", "claude-sonnet-4-5"),
+            *("--max-tokens", "77", "--model", "claude-sonnet-5-5"),
         )
 
         assert made.counts == {"succeeded": 2}
     assert (nothing.exit_code, asked) == (0, before)
     assert (told.exit_code, len(seen)) == (0, before + 2)
-    assert {(params["model"], params["max_tokens"]) for params in seen[before:]} == {("claude-sonnet-4-5", 77)}
+    assert {(params["model"], params["max_tokens"]) for params in seen[before:]} == {("claude-sonnet-5-5", 77)}
     assert f"<Run {made.id} · done · 2/2 rows answered" in told.output
 
 
@@ -443,7 +443,7 @@ def test_prices_are_printed_each_with_its_source() -> None:
 @pytest.mark.parametrize("by", ["run", "model", "day"])
 def test_costs_are_summed_up(run: dfbatch.Run, by: str) -> None:
     told = say("costs", "--by", by)
-    about = {"run": f"{run.id} topics", "model": "claude-haiku-4-5", "day": r"\d{4}-\d\d-\d\d"}[by]
+    about = {"run": f"{run.id} topics", "model": "claude-haiku-5-5", "day": r"\d{4}-\d\d-\d\d"}[by]
 
     assert told.exit_code == 0
     line, total = told.output.splitlines()

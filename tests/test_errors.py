@@ -61,7 +61,7 @@ def test_an_error_stands_where_it_is_drawn(name: str, parent: str, builtin: list
 
 
 def test_detached_and_the_warnings_stand_outside() -> None:
-    assert set(CLASSES) - set(TREE) == {"Detached", "ModelChangedWarning", "RowsFailedWarning"}
+    assert set(CLASSES) - set(TREE) == {"Detached", "ModelChangedWarning", "RetirementWarning", "RowsFailedWarning"}
     assert ModelChangedWarning.__bases__ == (UserWarning,)
     assert all(re.search(rf"^{name} {{3,}}\w", errors.__doc__ or "", re.MULTILINE) for name in WARNINGS)
     assert Detached.__bases__ == (KeyboardInterrupt,)

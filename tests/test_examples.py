@@ -114,7 +114,7 @@ def test_tokens_and_price_are_computed_from_what_the_answers_took(bbc: Any, news
         tokens = dfbatch.run_of(labelled).cost.tokens
         text = bbc.report(labelled, 1.0)
 
-    dollars = (tokens.input * 1.0 + tokens.output * 5.0) / 1e6
+    dollars = (tokens.input * 0.1 + tokens.output * 0.5) / 1e6
     assert tokens.input > 6 * 100
     assert f"tokens       {tokens.input:,} in, {tokens.output:,} out" in text
     batch, sync = re.findall(r"\$([\d.]+)", text)
@@ -125,7 +125,7 @@ def test_tokens_and_price_are_computed_from_what_the_answers_took(bbc: Any, news
 def test_a_count_of_another_model_is_called_an_approximation_and_claudes_own_is_not(bbc: Any) -> None:
     tokens = Tokens(input=1_000_000, output=100_000)
 
-    assert bbc.price(tokens, exact=True) == "$0.75 on claude-haiku-4-5 in a batch, $1.50 one by one"
+    assert bbc.price(tokens, exact=True) == "$0.075 on claude-haiku-5-5 in a batch, $0.15 one by one"
     assert bbc.price(tokens, exact=False).endswith("one by one, about: another model counted the tokens")
 
 

@@ -23,7 +23,7 @@ PROMISED = {
     *("runs", "open", "last_run", "run_of", "Run"),
     *("adopt", "prune"),
     *("Anthropic", "Local"),
-    *("errors", "DfbatchError", "Detached", "RowsFailedWarning", "ModelChangedWarning"),
+    *("errors", "DfbatchError", "Detached", "RowsFailedWarning", "ModelChangedWarning", "RetirementWarning"),
     *("testing", "allow_nested_loops"),
 }
 RUN = {

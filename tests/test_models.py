@@ -91,7 +91,7 @@ def test_a_price_of_the_user_has_no_long_context_tier_of_ours() -> None:
     ],
 )
 def test_what_is_no_price_is_refused_with_its_place(said: Any, told: str) -> None:
-    with pytest.raises(OptionError, match=r"Hint: .*claude-haiku-4-5") as caught:
+    with pytest.raises(OptionError, match=r"Hint: .*claude-haiku-5-5") as caught:
         Models.read(said)
 
     assert told in str(caught.value)

@@ -24,7 +24,7 @@ def refusal(**options: Any) -> str:
 def test_the_defaults_are_those_that_the_design_names() -> None:
     options = read({})
 
-    assert (options.model, options.max_tokens, options.chunk_size) == ("claude-haiku-4-5", 1024, "auto")
+    assert (options.model, options.max_tokens, options.chunk_size) == ("claude-haiku-5-5", 1024, "auto")
     assert (options.on_null, options.on_error, options.progress) == ("skip", "null", "auto")
     assert (options.dedupe, options.reuse, options.unpack, options.overwrite) == (True, True, True, False)
     assert (options.retries, options.correct, options.samples) == (2, True, 1)
@@ -40,9 +40,9 @@ def test_the_options_built_are_those_that_the_docstring_of_batch_lists() -> None
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"model": ""}, "model must be a text, got ''\nHint: model=\"claude-haiku-4-5\""),
-        ({"model": None}, 'model must be a text, got None\nHint: model="claude-haiku-4-5"'),
-        ({"model": "  "}, "model must be a text, got '  '\nHint: model=\"claude-haiku-4-5\""),
+        ({"model": ""}, "model must be a text, got ''\nHint: model=\"claude-haiku-5-5\""),
+        ({"model": None}, 'model must be a text, got None\nHint: model="claude-haiku-5-5"'),
+        ({"model": "  "}, "model must be a text, got '  '\nHint: model=\"claude-haiku-5-5\""),
         ({"max_tokens": 0}, "max_tokens=0: a whole number of at least 1 is needed\nHint: max_tokens=1024"),
         ({"max_tokens": -5}, "max_tokens=-5: a whole number of at least 1 is needed\nHint: max_tokens=1024"),
         ({"max_tokens": True}, "max_tokens=True: a whole number of at least 1 is needed\nHint: max_tokens=1024"),

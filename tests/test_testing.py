@@ -40,9 +40,9 @@ def test_a_mapping_answers_by_a_word_of_the_prompt() -> None:
 
 def test_a_function_answers_by_the_parameters() -> None:
     with answers(lambda params: f"{params['model']} {params['max_tokens']}"):
-        out = FRAME.claude.batch("Topic: {text}", progress=False, model="claude-haiku-4-5", max_tokens=7)
+        out = FRAME.claude.batch("Topic: {text}", progress=False, model="claude-haiku-5-5", max_tokens=7)
 
-    assert out["answer"].tolist() == ["claude-haiku-4-5 7"] * 2
+    assert out["answer"].tolist() == ["claude-haiku-5-5 7"] * 2
 
 
 def test_answers_may_be_objects() -> None:

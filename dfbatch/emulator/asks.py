@@ -36,6 +36,7 @@ class Terms:
     betas: tuple[str, ...] = ()
     profile: str | None = None
     counted: bool = False
+    today: str = ""  # the emulator's, as 2026-12-01: models retire
 
 
 @dataclass(slots=True)
@@ -146,7 +147,7 @@ class Asks:
 
 
 def _judged(params: dict[str, Any], terms: Terms) -> Setting:
-    model = model_of(params)
+    model = model_of(params, terms.today)
     case = Case(model, terms.version, terms.batch, terms.betas, terms.profile)
     judge_shared(params, case, counted=terms.counted)
     before = [_member(name, params[name]) for name in sorted(params) if name < "messages"]

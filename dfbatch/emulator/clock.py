@@ -51,6 +51,11 @@ def rfc3339(moment: int | None) -> str | None:
     return _at(moment).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def day(moment: int) -> str:
+    """The day of a moment, as `2024-09-24`."""
+    return _at(moment).date().isoformat()
+
+
 def http_date(moment: int) -> str:
     """The `Date` header."""
     return format_datetime(_at(moment), usegmt=True)

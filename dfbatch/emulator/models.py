@@ -56,6 +56,10 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     quiet_effort: str | None = None
     long: Long | None = None
 
+    def is_retired(self, today: str) -> bool:
+        """Whether its last day is over; days are written as 2026-12-01."""
+        return self.retires is not None and self.retires < today
+
     def rate(self, prompt_tokens: int) -> str:
         """The name of the price list that a prompt of this length pays by."""
         return f"{self.id}+long" if self.long and prompt_tokens > self.long.above else self.id

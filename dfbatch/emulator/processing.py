@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 import traceback
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from dfbatch.emulator import lines, records
 from dfbatch.emulator.answers import fitted
 from dfbatch.emulator.asks import Asks, Terms
 from dfbatch.emulator.caching import Cached
+from dfbatch.emulator.clock import day
 from dfbatch.emulator.envelope import ENTRY
 from dfbatch.emulator.errors import ApiError
 from dfbatch.emulator.folder import private_open
@@ -164,7 +166,8 @@ class _Work:
         self.done = 0
         self.end = 0  # size of the lines written
         self.batch = batch
-        self.terms = Terms(batch.version, batch=True, betas=tuple(batch.betas), profile=batch.profile)
+        terms = Terms(batch.version, batch=True, betas=tuple(batch.betas), profile=batch.profile)
+        self.terms = replace(terms, today=day(batch.created_at))
         self._table = table
 
     @classmethod

@@ -51,14 +51,14 @@ def page(data: list[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
     }
 
 
-def model(it: Model) -> dict[str, Any]:
+def model(it: Model, today: str) -> dict[str, Any]:
     """A ModelInfo."""
     return {
         "type": "model",
         "id": it.id,
         "display_name": it.name,
         "created_at": f"{it.created}T00:00:00Z" if it.created else _UNKNOWN_DATE,
-        "lifecycle": "deprecated" if it.retires else "active",
+        "lifecycle": "retired" if it.is_retired(today) else "deprecated" if it.retires else "active",
         "deprecated_at": _UNKNOWN_DATE if it.retires else None,
         "retires_at": f"{it.retires}T00:00:00Z" if it.retires else None,
         "line": it.line,

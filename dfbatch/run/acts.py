@@ -34,7 +34,7 @@ def ask_by_hand(work: Work, which: str | Sequence[str] | None, via: str, *, max_
     if max_tokens is not None and (isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1):
         raise OptionError(f"max_tokens={max_tokens!r}: a whole number of at least 1 is needed", hint="max_tokens=4096")
     if model and budget_of(work) is not None and work.models.find(model) is None:
-        raise no_price()
+        raise no_price(model)
     wanted = chosen(work.sheet, which)
     if which is not None and not len(wanted):
         names = which if isinstance(which, str) else " or ".join(which)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from dfbatch.contradictions import for_another
 from dfbatch.distinct import locate
 from dfbatch.errors import OptionError
 from dfbatch.ledger.files import read_array
 from dfbatch.ledger.states import CLAIMING, FORGONE, LOST, OVERSIZED, REJECTED
+from dfbatch.models import Models
 from dfbatch.requests import Digester, changed, unmarked
 from dfbatch.results import CODE, OUTCOMES
 from dfbatch.run.claims import claim, reusable
@@ -42,9 +44,16 @@ def changed_terms(record: RunRecord, kind: str, *, max_tokens: int | None = None
     terms = Terms.of(record, kind)
     if max_tokens is None and model is None:
         return terms
-    spec = record.spec
+    spec, models = record.spec, Models()
+    before, other = models.find(record.model), models.find(model or record.model)
     shared = changed(
-        spec.head.encode(), model=model, max_tokens=max_tokens, judged=spec.full, betas=spec.betas, who=record.who
+        spec.head.encode(),
+        model=model,
+        max_tokens=max_tokens,
+        judged=spec.full,
+        betas=spec.betas,
+        who=record.who,
+        params=lambda params: for_another(params, before, other) if model else dict(params),
     )
     limit = max_tokens or record.max_tokens
     return dataclasses.replace(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from dfbatch.errors import BudgetNeeded, OptionError
 from dfbatch.ledger.files import lines, whole_lines, write_lines
+from dfbatch.models import Models
 from dfbatch.pricing import FROM_BYTES, MILLION, dollars
 from dfbatch.run.now import DIRECT
 from dfbatch.run.spools import shared_of
@@ -55,10 +56,10 @@ def budget_of(work: Work) -> float | None:
     return float(next(iter(lines(path)))) if path.exists() else work.record.spec.budget
 
 
-def brake(forecast: Forecast, model: Model | None, *, budget: float | None, spends: bool) -> None:
+def brake(forecast: Forecast, name: str, model: Model | None, *, budget: float | None, spends: bool) -> None:
     """Raise before anything is sent where a budget is missing, or cannot be kept."""
     if budget is not None and model is None:
-        raise no_price()
+        raise no_price(name)
     if budget is not None or not spends or forecast.high is None or forecast.high <= BRAKE:
         return
     enough = "lets it go" if forecast.how == FROM_BYTES else "is likely to be enough"
@@ -71,8 +72,14 @@ def brake(forecast: Forecast, model: Model | None, *, budget: float | None, spen
     )
 
 
-def no_price() -> OptionError:
-    """A budget cannot be kept where nobody knows what is spent."""
+def no_price(name: str) -> OptionError:
+    """The error of a budget that cannot be kept, since nobody knows what this model costs: a slip in its name first."""
+    if near := Models().near(name):
+        return OptionError(
+            f"model={name!r} is not known, and a budget needs its price",
+            hint=f'did you mean model="{near.id}"? Else prices={{"{name}": {{"input": …, "output": …}}}}, in USD per'
+            " million tokens",
+        )
     return OptionError(
         "a budget needs a price, and the price of this model is not known",
         hint='prices={"its-id": {"input": …, "output": …}}, in USD per million tokens',

@@ -11,12 +11,12 @@ import contextlib
 import hashlib
 import logging
 from dataclasses import replace
-from difflib import get_close_matches
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from dfbatch.contradictions import Asked, contradictions
+from dfbatch.contradictions import Asked, contradictions, crowded, retired, retiring, successor
 from dfbatch.errors import DfbatchError, NoBackend, NotFound, OptionError
 from dfbatch.ledger.files import private_folder, whole
 from dfbatch.models import Models, relied_on, unlisted
@@ -28,6 +28,7 @@ from dfbatch.run.using import in_use
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import date
     from pathlib import Path
 
     from dfbatch.backends import Backend
@@ -44,7 +45,6 @@ log = logging.getLogger("dfbatch")
 FOLDER: Final = "models"  # in the ledger's: a file for each model of each server
 DAY: Final = 86_400.0  # seconds that a reply is kept
 PATIENCE: Final = 5.0  # seconds that one is waited for
-CLOSE: Final = 0.85  # how like a model's name another is to be the one that was meant: haiku-45, not nope
 AGAIN: Final = ("again", "longer", "corrected", "hand")  # kinds of chunks whose terms were looked at before
 UNSENT: Final = "this is told before it is sent: nothing is billed for it"
 
@@ -73,8 +73,17 @@ class Limits:
             return
         for asked in dict.fromkeys(requests):
             told = await self._told(asked)
-            if told is not None and (found := against(asked, told)):
+            if found := self._against(asked, told):
                 raise self._refused(found)
+
+    def _against(self, asked: Asked, told: dict[str, Any] | None) -> list[Contradiction]:
+        """By the server's word; where it is silent, by what every model or our own list alone says."""
+        today = day(self._clock.now())
+        if told is not None:
+            return against(asked, told, today)
+        model = Models().find(asked.model) or unlisted(asked.model)
+        over = retired(asked, model, today)
+        return [*filter(None, [over]), *(each for each in contradictions(asked, model) if each.by == "rule")]
 
     def info(self, model: str) -> dict[str, Any]:
         """What is known here of a model by its server's word; nobody is asked."""
@@ -90,7 +99,7 @@ class Limits:
         if heard is not None and is_fresh(heard, now):
             return heard.info
         kept = kept_of(self._folder, self._backend.who, asked.model, now)
-        if kept is not None and not against(asked, kept):
+        if kept is not None and not against(asked, kept, day(now)):
             return kept
         return await self._ask(asked.model, now) or kept
 
@@ -111,7 +120,7 @@ class Limits:
 
     def _refused(self, found: Sequence[Contradiction]) -> OptionError:
         server = f"/v1/models of {getattr(self._backend, 'base_url', 'this server')}"
-        says = {"told": f"{server} says", "rule": "the Messages API says"}
+        says = {"told": f"{server} says", "rule": "the Messages API says", "list": "known from"}
         return OptionError(
             "; ".join(each.what for each in found),
             *(f"{says[each.by]}: {each.known}" for each in found),
@@ -120,20 +129,31 @@ class Limits:
         )
 
 
-def against(asked: Asked, info: dict[str, Any]) -> list[Contradiction]:
-    """What contradicts the server's word; how far a beta lifts a limit is for our own list to say, and stops nobody."""
-    listed = Models().find(asked.model)
-    alone = replace(unlisted(asked.model), most_beta=listed.most_beta if listed else None)
-    return [each for each in contradictions(asked, alone.told(info)) if each.by != "list"]
+def against(asked: Asked, info: dict[str, Any], today: date) -> list[Contradiction]:
+    """Contradictions to the server's word; how far a beta lifts a limit is for our own list to say, and stops nobody.
+
+    Which models take temperature and its like no server tells: there, our list counts.
+    """
+    listed = Models().find(asked.model) or unlisted(asked.model)
+    alone = replace(unlisted(asked.model), most_beta=listed.most_beta, sampling=listed.sampling).told(info)
+    found = [each for each in contradictions(asked, alone) if each.by != "list"]
+    return [*found, *filter(None, [retired(asked, alone, today)])]
+
+
+def day(seconds: float) -> date:
+    """The day of a time in seconds since 1970, UTC."""
+    return datetime.fromtimestamp(seconds, UTC).date()
 
 
 def _missing(error: NotFound, model: str) -> NotFound:
     """The same error, with the model that may be meant."""
-    near = next(iter(get_close_matches(model, [listed.id for listed in Models().listed], n=1, cutoff=CLOSE)), None)
+    after, near = successor(model), Models().near(model)
+    meant = after or (near.id if near else "")
     return NotFound(
         first_line(error),
+        *([f"{model} is retired, or not on offer there; {after} follows it"] if after else []),
         UNSENT,
-        hint=f"did you mean model={near!r}?" if near else "check model= and the address",
+        hint=f"did you mean model={meant!r}?" if meant else "check model= and the address",
         status=error.status,
         kind=error.type,
         request_id=error.request_id,
@@ -171,7 +191,9 @@ def noted(ledger: Ledger, backend: Backend, record: RunRecord, *, direct: bool) 
     model = listed.told(limits.info(record.model))
     says = {"rule": "the Messages API"}
     found = [each for one in asked for each in contradictions(one, model)]
-    return [*dict.fromkeys(f"{each.what}: {each.known}, says {says.get(each.by, model.source)}" for each in found)]
+    told = [f"{each.what}: {each.known}, says {says.get(each.by, model.source)}" for each in found]
+    soon = retiring(model, day(current().now()))
+    return [*dict.fromkeys([*told, *filter(None, [soon, crowded(asked[0], model)])])]
 
 
 async def _checked(limits: Limits, backend: Backend, asked: Sequence[Asked]) -> None:
@@ -182,7 +204,8 @@ async def _checked(limits: Limits, backend: Backend, asked: Sequence[Asked]) -> 
 def of(record: RunRecord, head: str = "", *, direct: bool) -> Asked:
     """What each request of a run asks; `head` is the shared part of those that are asked in another way."""
     shared = (head or record.spec.head).removesuffix(",") + record.spec.tail
-    return Asked.of(shared.encode(), record.spec.betas, direct=direct)
+    version = str(record.spec.backend.get("version", ""))
+    return Asked.of(shared.encode(), record.spec.betas, direct=direct, version=version)
 
 
 def as_told(folder: Path, record: RunRecord, model: Model | None) -> Model:

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
 
 from dfbatch import forecasts
+from dfbatch.contradictions import NOTICE, contradictions
 from dfbatch.errors import DfbatchError, NotFound, PlanChanged
 from dfbatch.forecasts import Line, Plan, Range
 from dfbatch.jobs import Job, Prefix
+from dfbatch.pricing import dollars
 from dfbatch.requests import unmarked
 from dfbatch.run import thread
 from dfbatch.run.claims import Claimed, claim
+from dfbatch.run.clock import current
 from dfbatch.run.ending import first_line
 from dfbatch.run.history import history, longest, prefix_of, priced
-from dfbatch.run.limits import noted
+from dfbatch.run.limits import day, noted
+from dfbatch.run.limits import of as limits_of
 from dfbatch.run.prepare import prepare
 from dfbatch.run.prices import known
 from dfbatch.run.report import part_text
@@ -33,7 +37,7 @@ from dfbatch.run.using import in_use
 from dfbatch.run.why import not_reused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from dfbatch.backends import Backend
     from dfbatch.ledger import Ledger
@@ -52,6 +56,7 @@ AT_ONCE: Final = 4
 PATIENCE: Final = 30.0  # seconds for all counts
 SILENT: Final = "tokens in are guessed: this server does not count them"
 NARROWER: Final = "how long answers will be is not known yet: a preview of 20 rows makes this plan narrower"
+MUCH_LESS: Final = 0.5  # of a plan's dollars: below it a cheaper model is told
 MARK: Final = '"cache_control"'
 OWN_MARKS: Final = "the dollars do not count what cache marks of your own save, or cost"
 
@@ -82,6 +87,7 @@ def planned(
     tokens_out, hint = _answers(past, measured.each, ready.record.max_tokens, longest(ready.record, model))
     count = max(1, len(sizing.new))
     job = _job(sizing, model, measured, past, tokens_out.likely / count) if model else None
+    less = cheaper(ready.record, job, known(ledger.folder, options.prices).listed) if job and len(sizing.new) else ""
     return Plan(
         model=ready.record.model,
         rows=ready.record.rows,
@@ -96,7 +102,7 @@ def planned(
         **_dollars(job, _copies(ready, sizing.new), measured.tokens, tokens_out),
         first=tuple(forecasts.shortened(part_text(part) or "") for part in sizing.first),
         as_if=not ready.record.spends,
-        notes=tuple(filter(None, (*told, why, measured.note, hint, _cached(job, ready.record, sizing.sample)))),
+        notes=tuple(filter(None, (*told, why, measured.note, hint, _cached(job, ready.record, sizing.sample), less))),
         begin=lambda: begin(Exactly(sizing.digest)),
     )
 
@@ -252,6 +258,36 @@ def _dollars(job: Job | None, copies: Array, tokens_in: Range, tokens_out: Range
         "without_dedupe": job.likely(job.shares + (copies - 1) * job.model.batch),  # one goes ahead all the same
         "without_caching": job.likely(job.shares, cached=False),
     }
+
+
+def cheaper(record: RunRecord, job: Job, listed: Sequence[Model]) -> str:
+    """One line about the cheapest model that takes the same job, where that costs less than half; else empty.
+
+    The answers are taken to be as long as those of the model that is planned.
+    """
+    usd = job.likely(job.shares)
+    prices = [(other.likely(other.shares), other.model) for other in _others(record, job, listed)]
+    least, model = min(prices, key=lambda found: found[0], default=(usd, job.model))
+    if least >= usd * MUCH_LESS:
+        return ""
+    return (
+        f'model="{model.id}" takes the same job for about {dollars(least)}, of {dollars(usd)} here; whether its'
+        " answers are as good, a preview shows"
+    )
+
+
+def _others(record: RunRecord, job: Job, listed: Sequence[Model]) -> Iterator[Job]:
+    """The same job for every other model that takes it, without a prompt cache."""
+    asked, soon = limits_of(record, direct=bool(job.direct.any())), day(current().now()) + NOTICE
+    for model in listed:
+        dense = model.dense / job.model.dense
+        other = replace(job, model=model, prompts=job.prompts * dense, answer=job.answer * dense, prefix=Prefix())
+        fits = model.context is not None and float(other.prompts.max()) + record.max_tokens <= model.context
+        elsewhere = job.us and model.geo == 1.0
+        if model.id == job.model.id or not model.price.output or not fits or elsewhere or model.is_retired(soon):
+            continue
+        if not contradictions(replace(asked, model=model.id), model):
+            yield other
 
 
 def _cached(job: Job | None, record: RunRecord, sample: Sequence[bytes]) -> str:

@@ -10,14 +10,15 @@ import shutil
 import time
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
 
 from dfbatch import schemas
+from dfbatch.contradictions import crowded, retiring, without_thinking
 from dfbatch.distinct import distinct, occurrences
-from dfbatch.errors import OptionError, SchemaError, UnknownColumn, explain, outside
+from dfbatch.errors import OptionError, RetirementWarning, SchemaError, UnknownColumn, explain, outside
 from dfbatch.forecasts import Range
 from dfbatch.frames import adapter as adapter_of
 from dfbatch.ledger.files import write_array, write_lines
@@ -28,8 +29,10 @@ from dfbatch.requests import Digester, Shared, shared
 from dfbatch.run import layout, outlook
 from dfbatch.run.budgets import brake, named
 from dfbatch.run.claims import Claimed, asked_before, claim
+from dfbatch.run.clock import current
 from dfbatch.run.groups import Planner
 from dfbatch.run.history import foreseen
+from dfbatch.run.limits import as_told, day, of
 from dfbatch.run.prices import known
 from dfbatch.run.rows import Asked, Scratch, ask, encoded_keys
 from dfbatch.run.sheet import Sheet
@@ -37,6 +40,8 @@ from dfbatch.run.spools import Terms, Wanted, remove
 from dfbatch.run.written import left_beside, replaced
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dfbatch.backends import Backend
     from dfbatch.caching import Caching
     from dfbatch.forecasts import Forecast
@@ -49,6 +54,8 @@ if TYPE_CHECKING:
     from dfbatch.prompts import Prompt
     from dfbatch.run.claims import Claiming
     from dfbatch.schemas import Schema
+
+CITED: Final = b'"citations":{"enabled":true'  # as encoded; within a text its quotes would be escaped
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +99,8 @@ def prepare(
             warnings.warn(told, stacklevel=outside())
     compiled = compile_prompt(prompt, names, series=series, replaced=gives_way, same_for_all=options.same_for_all)
     _warn_of_fields(options.system, compiled)
-    common = _shared(compiled, read, options, backend)
+    model = known(ledger.folder, options.prices).find(options.model)
+    common = _shared(compiled, read, options, backend, without_thinking(options.params, model))
     run_id = secrets.token_hex(4)
     folder = ledger.run_file(run_id, "rows.npy").parent
     lock = ledger.lock(run_id)
@@ -133,6 +141,8 @@ class _Made:
                 asked, firsts.requests["position"][firsts.row_request], Digester(self.shared.digest), self._scratch
             )
             firsts = distinct(asked.digests, asked.asks)
+        if self.schema.wire is not None:
+            self._refuse_citations(asked, firsts.requests["position"])
         asked.rows["request"] = firsts.row_request
         offsets, lengths = (part[firsts.requests["position"]] for part in (asked.offsets, asked.lengths))
         requests = self._sampled(firsts.requests, offsets, lengths, rows=len(asked.rows))
@@ -157,9 +167,38 @@ class _Made:
         model = known(self.ledger.folder, self.options.prices).find(self.options.model)
         cost = foreseen(self.ledger, record, claimed.chunks, model, as_if=not self.backend.spends)
         if count and self.backend.kind != "local":
-            brake(cost, model, budget=record.spec.budget, spends=self.backend.spends)
+            brake(cost, record.model, model, budget=record.spec.budget, spends=self.backend.spends)
+        if count:
+            self._advise(record, model)
         self._note(cost, claimed, model)
         return Prepared(record, sheet, self.schema, firsts.row_request, lock, claimed, gives_way, cost, self.prompt)
+
+    def _refuse_citations(self, asked: Asked, positions: np.ndarray[Any, Any]) -> None:
+        """Raise where a document asks for citations beside a schema: the API refuses every such request."""
+        row = None
+        if CITED not in self.shared.head:
+            if not self.prompt.may_have_blocks:
+                return
+            found = self._scratch.parts(asked.offsets[positions], asked.lengths[positions])
+            row = next((int(at) for at, part in zip(positions, found, strict=True) if CITED in part), None)
+            if row is None:
+                return
+        raise OptionError(
+            f"citations with schema= are refused by the API{'' if row is None else f' (row {row})'}",
+            "citations need free text, and a schema allows JSON alone; nothing was sent",
+            hint='leave schema= out and read the citations with include=["message"], or switch the citations off',
+        )
+
+    def _advise(self, record: RunRecord, model: Model | None) -> None:
+        """Warn of a model that retires soon, and of thinking that takes the room of answers."""
+        if self.backend.kind == "local":
+            return
+        told = as_told(self.ledger.folder, record, model)
+        if soon := retiring(told, day(current().now())):
+            hint = f'model="{told.successor}"' if told.successor else "ask another model"
+            warnings.warn(explain(soon, hint=hint), RetirementWarning, stacklevel=outside())
+        if note := crowded(of(record, direct=False), told):
+            warnings.warn(note, stacklevel=outside())
 
     def _note(self, cost: Forecast, claimed: Claimed, model: Model | None) -> None:
         """Keep the forecast; what goes through `/v1/messages` has no batch's discount."""
@@ -301,7 +340,7 @@ def _snapshot(adapter: Adapter, frame: Any, names: list[str]) -> Table:
     return adapter.snapshot(frame, names)
 
 
-def _shared(prompt: Prompt, schema: Schema, options: Options, backend: Backend) -> Shared:
+def _shared(prompt: Prompt, schema: Schema, options: Options, backend: Backend, params: Mapping[str, Any]) -> Shared:
     turns = example_turns(prompt, options.examples, as_json=lambda answer: _example_answer(schema, answer))
     try:
         return shared(
@@ -309,7 +348,7 @@ def _shared(prompt: Prompt, schema: Schema, options: Options, backend: Backend) 
             max_tokens=options.max_tokens,
             system=options.system,
             turns=turns,
-            params=options.params,
+            params=params,
             wire=schema.wire,
             judged=schema.full,
             betas=options.betas,

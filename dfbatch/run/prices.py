@@ -35,5 +35,5 @@ def _read(path: Path) -> dict[str, Any]:
             return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise OptionError(
-            f"{FILE} cannot be read: {error}", hint=f'["claude-haiku-4-5"]\\ninput = 1.0\\noutput = 5.0 - in {path}'
+            f"{FILE} cannot be read: {error}", hint=f'["claude-haiku-5-5"]\\ninput = 0.1\\noutput = 0.5 - in {path}'
         ) from error

@@ -109,7 +109,7 @@ def test_a_short_prefix_is_silently_left_uncached(api: Api) -> None:
     short = "Instructions. " * 600  # 2,100 tokens by the old tokenizer
 
     assert cached(api.message(marked("a", system=short))) == (0, 0, 0)
-    assert cached(api.message(marked("a", system=short, model="claude-sonnet-4-5"))) == (0, 0, 2_100)
+    assert cached(api.message(marked("a", system=short, model="claude-sonnet-4-6"))) == (0, 0, 2_100)
 
 
 def test_a_direct_call_does_not_warm_a_batch(api: Api) -> None:
@@ -129,7 +129,7 @@ def test_a_direct_call_for_no_tokens_warms_the_cache_and_says_nothing(api: Api, 
     assert cached(after)[0] == cached(warming)[2] > 0
 
 
-@pytest.mark.parametrize("change", [{"model": "claude-sonnet-4-5"}, {"thinking": {"type": "disabled"}}])
+@pytest.mark.parametrize("change", [{"model": "claude-sonnet-4-6"}, {"thinking": {"type": "disabled"}}])
 def test_another_model_or_setting_is_another_prefix(api: Api, change: dict[str, Any]) -> None:
     api.message(marked("a"))
 

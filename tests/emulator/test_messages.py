@@ -146,7 +146,9 @@ def test_models_are_listed_newest_first_and_paged(api: Api) -> None:
     before = api.http.get("/v1/models", params={"limit": 2, "before_id": after["first_id"]}).json()
     names = [model["id"] for model in whole["data"]]
 
-    assert len(names) == len(catalogue().models)
+    today = dt.datetime.now(dt.UTC).date().isoformat()
+
+    assert len(names) == len([model for model in catalogue().models if not model.is_retired(today)])
     assert [model["id"] for model in after["data"]] == names[5:10]
     assert [model["id"] for model in before["data"]] == names[3:5]
     assert (first["has_more"], whole["has_more"]) == (True, False)
@@ -155,8 +157,17 @@ def test_models_are_listed_newest_first_and_paged(api: Api) -> None:
 def test_retired_models_are_listed_when_asked_for(api: Api) -> None:
     retired = api.http.get("/v1/models", params={"lifecycle[]": "retired"}).json()["data"]
 
+    assert "claude-sonnet-4-5-20250929" in {model["id"] for model in retired}
     assert {model["lifecycle"] for model in retired} == {"retired"}
     assert refusal(api.http.get("/v1/models", params={"lifecycle[]": "unborn"}))[0] == 400
+
+
+def test_a_model_answers_until_the_end_of_its_last_day_and_not_after_it(api: Api) -> None:
+    opus = catalogue().find("claude-opus-4-5")
+    assert opus is not None
+
+    assert [opus.is_retired(day) for day in ("2026-12-01", "2027-01-22", "2027-01-23")] == [False, False, True]
+    assert refusal(api.http.post("/v1/messages", json=ask(model="claude-sonnet-4-5")))[:2] == (404, "not_found_error")
 
 
 def test_a_model_is_found_by_alias_with_its_limits(api: Api) -> None:

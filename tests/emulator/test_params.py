@@ -90,8 +90,8 @@ TABLE: list[Case] = [
     ),
     (
         "an effort the model lacks",
-        ask(model="claude-opus-4-5", output_config={"effort": "max"}),
-        "This model does not support effort level 'max'. Supported levels: high, low, medium.",
+        ask(model="claude-opus-4-6", output_config={"effort": "xhigh"}),
+        "This model does not support effort level 'xhigh'. Supported levels: high, low, max, medium.",
     ),
     (
         "effort unknown",

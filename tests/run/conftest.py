@@ -17,6 +17,7 @@ import pytest
 import dfbatch
 from dfbatch import run as run_layer
 from dfbatch.emulator import Server
+from dfbatch.options import Options
 from dfbatch.run import thread, tries
 from dfbatch.run.clock import WallClock
 
@@ -34,6 +35,15 @@ KEY = "sk-ant-secret-of-this-test"
 def new(request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], Any]:
     """Make a frame of columns, in each library."""
     return pd.DataFrame if request.param == "pandas" else pl.DataFrame
+
+
+@pytest.fixture
+def haiku_4_5(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that name no model ask Claude Haiku 4.5: by its prices and limits some tests were computed."""
+    defaults = Options.__init__.__kwdefaults__
+    assert defaults is not None
+
+    monkeypatch.setitem(defaults, "model", "claude-haiku-4-5")
 
 
 @pytest.fixture

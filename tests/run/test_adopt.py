@@ -176,7 +176,7 @@ def test_the_head_of_the_frame_takes_its_part_of_a_batch(claude: dfbatch.Anthrop
         {"prompt": "Now: {text}"},
         {"system": "Be brief."},
         {"schema": Literal["x", "y"]},
-        {"model": "claude-sonnet-4-5"},
+        {"model": "claude-sonnet-5-5"},
         {"params": {"stop_sequences": ["."]}},
     ],
     ids=str,

@@ -49,7 +49,7 @@ def test_a_row_that_succeeded_shows_its_prompt_made_again_from_the_frame(submit:
     run = submit()
 
     assert repr(run.show(2)) == (
-        "row 2: succeeded\nmodel: claude-haiku-4-5\nasked (made again from the frame): Say a\n"
+        "row 2: succeeded\nmodel: claude-haiku-5-5\nasked (made again from the frame): Say a\n"
         "answered: answer to Say a\nanswer: 'answer to Say a'"
     )
     assert run.show(4).asked == "Say c"
@@ -78,7 +78,7 @@ def test_a_series_shows_its_prompts_too(claude: dfbatch.Anthropic) -> None:
 
 def test_a_row_that_was_skipped_was_not_sent(submit: Any) -> None:
     assert repr(submit().show(3)) == (
-        "row 3: skipped (null in column 'text')\nmodel: claude-haiku-4-5\nasked: not sent\nanswer: None"
+        "row 3: skipped (null in column 'text')\nmodel: claude-haiku-5-5\nasked: not sent\nanswer: None"
     )
 
 
@@ -90,7 +90,7 @@ def test_a_row_that_failed_shows_what_was_kept_of_it_in_any_process(
 
     here = repr(run.show(1))
 
-    assert here == "row 1: errored (invalid_request_error: no)\nmodel: claude-haiku-4-5\nasked: Say b\nanswer: None"
+    assert here == "row 1: errored (invalid_request_error: no)\nmodel: claude-haiku-5-5\nasked: Say b\nanswer: None"
     assert repr(elsewhere(run, monkeypatch).show(1)) == here
 
 
@@ -126,15 +126,15 @@ def test_a_retry_with_another_model_names_it(submit: Any, plain: PlainServer) ->
     plain.result = always(succeeded("no", stop_reason="refusal"))
     run = submit()
     plain.result = always(succeeded("yes"))
-    run.retry("refused", model="claude-sonnet-4-5").wait()
+    run.retry("refused", model="claude-sonnet-5-5").wait()
 
-    assert run.show(0).model == "claude-sonnet-4-5"
+    assert run.show(0).model == "claude-sonnet-5-5"
 
 
 def test_who_answered_is_said_where_it_was_not_claude(local: dfbatch.Anthropic) -> None:
     run = pd.DataFrame({"text": ["a"]}).claude.submit("{text}", backend=local, progress=False).wait()
 
-    assert run.show(0).model.startswith("claude-haiku-4-5, answered by ")
+    assert run.show(0).model.startswith("claude-haiku-5-5, answered by ")
     assert run.show(0).model.endswith(", not Claude")
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MANY = [f"text number {at}" for at in range(500)]
 
+pytestmark = pytest.mark.usefixtures("haiku_4_5")
+
 
 @pytest.fixture
 def server() -> Iterator[Server]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SYSTEM = "You sort what people write into drawers, and say nothing else about it. " * 300
 
+pytestmark = pytest.mark.usefixtures("haiku_4_5")
+
 
 @pytest.fixture
 def server() -> Iterator[Server]:

@@ -30,7 +30,7 @@ Answer = Literal["x", "y"]
 
 pytestmark = pytest.mark.filterwarnings("ignore::dfbatch.errors.RowsFailedWarning")
 
-HAIKU = Models().find("claude-haiku-4-5")
+HAIKU = Models().find("claude-haiku-5-5")
 
 
 @pytest.fixture
@@ -271,13 +271,11 @@ def test_a_retry_by_hand_whose_reply_is_lost(site: Site, hours: Hours, oracle: O
     oracle.script = {"a": ["refused", "fine"]}
     run = begun(site, ["a", "b"]).wait()
     site.lose("reset" if accepted else 529, accepted=accepted)
-    run.retry("refused", max_tokens=99, model="claude-haiku-4-5-20251001").wait()
+    run.retry("refused", max_tokens=99, model="claude-sonnet-4-6").wait()
 
     assert run.counts == {"succeeded": 2}
     assert kinds(run) == [("", 2), ("hand", 1)] + ([] if accepted else [("hand", 1)])
-    assert [(params["max_tokens"], params["model"]) for params in oracle.asked[2:]] == [
-        (99, "claude-haiku-4-5-20251001")
-    ]
+    assert [(params["max_tokens"], params["model"]) for params in oracle.asked[2:]] == [(99, "claude-sonnet-4-6")]
 
 
 # --------------------------------------------------------------- by hand
@@ -331,10 +329,10 @@ def test_by_hand_another_models_answer_is_laid_here_and_serves_that_models_calls
 ) -> None:
     oracle.script = {"a": ["refused", "fine"]}
     run = begun(site, ["a", "b"]).wait()
-    run.retry("refused", model="claude-sonnet-4-5").wait()
+    run.retry("refused", model="claude-sonnet-5-5").wait()
 
     assert run.counts == {"succeeded": 2}
-    assert [params["model"] for params in oracle.asked] == ["claude-haiku-4-5"] * 2 + ["claude-sonnet-4-5"]
+    assert [params["model"] for params in oracle.asked] == ["claude-haiku-5-5"] * 2 + ["claude-sonnet-5-5"]
     assert dfbatch.open(run.id).counts == {"succeeded": 2}
-    assert _asks(site, ["a"], model="claude-sonnet-4-5") == 0
+    assert _asks(site, ["a"], model="claude-sonnet-5-5") == 0
     assert begun(site, ["a", "b"]).wait().counts["succeeded"] >= 1

@@ -54,7 +54,7 @@ def test_a_later_run_takes_what_an_earlier_one_paid_for(ask: Asker) -> None:
     "other",
     [
         {"system": "Be brief."},
-        {"model": "claude-sonnet-4-5"},
+        {"model": "claude-sonnet-4-6"},
         {"schema": str},
         {"params": {"stop_sequences": ["."]}},
         {"betas": ("some-beta",)},

@@ -24,6 +24,8 @@ KEY = "sk-ant-secret-of-this-test"
 TEXTS = ["a", "bb bb", "ccc", "a", None, "a"]
 LONG_SYSTEM = "You sort what people write. " * 900  # past the 4,096 tokens that Haiku 4.5 needs to cache
 
+pytestmark = pytest.mark.usefixtures("haiku_4_5")
+
 
 @pytest.fixture
 def server() -> Iterator[Server]:
@@ -169,7 +171,7 @@ def test_what_is_reserved_is_enough_for_what_is_under_way_written_to_the_cache_o
         ("claude-sonnet-4-6", {"params": {"inference_geo": "us"}}),
         ("claude-haiku-5-5", {}),
         ("claude-haiku-5-5", {"system": "A very long system prompt, of many words indeed. " * 12_000}),
-        ("claude-opus-4-5-20251101", {}),
+        ("claude-haiku-4-5-20251001", {}),
     ],
 )
 def test_geography_tiers_and_models_cost_what_the_server_billed(

@@ -32,6 +32,8 @@ SYSTEM = "You file what journalists write into drawers, and say nothing else abo
 LAWS = ("lognormal:40:0.6", "lognormal:40:1")  # of the tokens of an answer; the first is the emulator's own
 ASK = "Topic of: {text}"
 
+pytestmark = pytest.mark.usefixtures("haiku_4_5")
+
 
 @cache
 def articles() -> list[str]:

@@ -32,7 +32,10 @@ LONG = ["output-300k-2026-03-24"]
 NO, YES = {"supported": False}, {"supported": True}
 ONE = {"GET /v1/messages/batches": 1, "GET /v1/models/{id}": 1}  # the proof of the address, and the question
 
-pytestmark = pytest.mark.filterwarnings("ignore::dfbatch.errors.RowsFailedWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::dfbatch.errors.RowsFailedWarning"),
+    pytest.mark.usefixtures("haiku_4_5"),
+]
 
 
 def info(model: str = HAIKU, **more: Any) -> dict[str, Any]:

@@ -50,8 +50,8 @@ def test_a_line_says_what_was_answered_of_all_rows(submit: Any, plain: PlainServ
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.record.created))
 
     assert re.fullmatch(
-        rf"{run.id}  {made}  done                 3/5 rows +\$0.000035 +[\d.]+ kB"
-        r"  claude-haiku-4-5  topics  '\{text\}'",
+        rf"{run.id}  {made}  done                 3/5 rows +\$0\.0000035 +[\d.]+ kB"
+        r"  claude-haiku-5-5  topics  '\{text\}'",
         told(),
     )
     plain.result = lambda _: succeeded("good")
@@ -60,9 +60,9 @@ def test_a_line_says_what_was_answered_of_all_rows(submit: Any, plain: PlainServ
 
 
 def test_rows_asked_again_of_another_model_count(submit: Any, plain: PlainServer) -> None:
-    plain.result = lambda params: EXPIRED if params["model"] == "claude-haiku-4-5" else succeeded("good")
+    plain.result = lambda params: EXPIRED if params["model"] == "claude-haiku-5-5" else succeeded("good")
     run = submit(retries=0).wait()
-    run.retry(model="claude-sonnet-4-5").wait()
+    run.retry(model="claude-sonnet-5-5").wait()
 
     assert run.counts == {"succeeded": 4, "skipped": 1}
     assert " 4/5 rows " in told()
@@ -151,8 +151,8 @@ def test_a_notebook_shows_the_same_and_nothing_becomes_markup(submit: Any) -> No
 
     head = ["run", "made", "status", "answered", "spent", "on disk", "answered by", "name", "asked", "note"]
     assert table.cells[:11] == [*head, "go on"]
-    assert table.cells[11:16] == [run.id, *told().split("  ")[1:2], "done", "4/5", "$0.000052"]
-    assert table.cells[17:20] == ["claude-haiku-4-5", "<script>alert('x')</script>", "{text}"]
+    assert table.cells[11:16] == [run.id, *told().split("  ")[1:2], "done", "4/5", "$0.0000052"]
+    assert table.cells[17:20] == ["claude-haiku-5-5", "<script>alert('x')</script>", "{text}"]
     assert table.cells[21] == f"dfbatch.open('{run.id}').answers()"
     assert "script" not in table.tags
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEY = "sk-ant-secret-of-this-test"
-HAIKU = (0.5e-6, 2.5e-6)  # USD of a token in a batch, in and out
+HAIKU = (0.05e-6, 0.25e-6)  # USD of a token in a batch, in and out
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def begin(server: Server, texts: list[str], **options: Any) -> dfbatch.Run:
     frame = pl.DataFrame({"text": texts})
     schema = options.pop("schema", Literal["x", "y"])
     return dfbatch.submit(
-        frame, "{text}", schema, backend=backend, model="claude-haiku-4-5", progress=False, **options
+        frame, "{text}", schema, backend=backend, model="claude-haiku-5-5", progress=False, **options
     ).wait()
 
 

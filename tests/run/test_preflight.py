@@ -29,8 +29,10 @@ CELL = """
 import sys, polars as pl, dfbatch
 texts = [f"text {at}" for at in range(30)]
 backend = dfbatch.Anthropic(base_url=sys.argv[1])
-pl.DataFrame({"text": texts}).claude.batch("{text}", backend=backend, progress=False)
+pl.DataFrame({"text": texts}).claude.batch("{text}", model="claude-haiku-4-5", backend=backend, progress=False)
 """
+
+pytestmark = pytest.mark.usefixtures("haiku_4_5")
 
 
 @pytest.fixture

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 HAIKU = Models().find("claude-haiku-4-5")
 TEXTS = [f"row {at % 90} of a text that goes on a little" for at in range(100)]  # the last ten repeat the first
 
+pytestmark = pytest.mark.usefixtures("haiku_4_5")
+
 
 @pytest.fixture
 def server() -> Iterator[Server]:

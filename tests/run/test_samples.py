@@ -370,12 +370,12 @@ def test_samples_asked_of_another_model_are_laid_and_stay_apart(ask: Any, plain:
     says(a=[ERROR, ERROR, ERROR], b=[X, X, X], c=[X, ERROR, ERROR])
     run = ask().wait()
     says(a=[X, Y, Y], b=[Z, Z, Z], c=[Z, X, Y])
-    run.retry(model="claude-sonnet-4-5").wait()
+    run.retry(model="claude-sonnet-5-5").wait()
 
     assert cells(run.partial(), "answer") == ["y", "x", "y", None, "x"]
     assert cells(run.partial(), "claude_agreement") == [2 / 3, 1, 2 / 3, None, 2 / 3]
     asked = [item["params"]["model"] for held in plain.requests.values() for item in held]
-    assert Counter(asked) == {"claude-haiku-4-5": 9, "claude-sonnet-4-5": 5}
+    assert Counter(asked) == {"claude-haiku-5-5": 9, "claude-sonnet-5-5": 5}
     run_layer.close_ledgers()
     assert cells(dfbatch.open(run.id).answers(), "answer") == ["y", "x", "y", None, "x"]
 

@@ -155,7 +155,7 @@ def test_an_answer_of_another_model_that_the_cell_again_takes_away_is_named(begi
     plain.result = lambda params: succeeded("no", stop_reason="refusal" if "haiku" in params["model"] else "end_turn")
     run = begin()
     plain.result = lambda params: succeeded(f"answer of {params['model']}")
-    out = run.retry("refused", model="claude-sonnet-4-5").result()
+    out = run.retry("refused", model="claude-sonnet-5-5").result()
     again = begin(frame=out)
 
     with pytest.warns(RowsFailedWarning) as told:
@@ -163,7 +163,7 @@ def test_an_answer_of_another_model_that_the_cell_again_takes_away_is_named(begi
     texts = [str(one.message) for one in told]
     assert any("2 rows had an answer in 'answer' and have none by this call (rows 0, 1)" in text for text in texts)
     assert any(f"Hint: dfbatch.open('{run.id}').join(df)" in text for text in texts)
-    assert dfbatch.open(run.id).join(out)["answer"].to_list() == ["answer of claude-sonnet-4-5"] * 2
+    assert dfbatch.open(run.id).join(out)["answer"].to_list() == ["answer of claude-sonnet-5-5"] * 2
 
 
 def test_asking_again_what_no_row_is_asks_nothing_and_says_so(begin: Any, plain: PlainServer) -> None:

@@ -164,11 +164,11 @@ def test_by_hand_another_model_is_asked_for_the_failed_rows_alone(
 ) -> None:
     told_by_batch(plain, succeeded("no", stop_reason="refusal"), succeeded("fine"))
     run = label()
-    run.retry(which="refused", model="claude-sonnet-4-5", max_tokens=50).wait()
+    run.retry(which="refused", model="claude-sonnet-5-5", max_tokens=50).wait()
     *_, last = plain.requests.values()
 
     assert run.answers()["answer"].to_list() == ["fine"]
-    assert (last[0]["params"]["model"], last[0]["params"]["max_tokens"]) == ("claude-sonnet-4-5", 50)
+    assert (last[0]["params"]["model"], last[0]["params"]["max_tokens"]) == ("claude-sonnet-5-5", 50)
 
 
 def test_by_hand_the_last_rows_are_asked_at_once_at_the_full_price() -> None:

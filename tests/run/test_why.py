@@ -49,9 +49,12 @@ def submit(claude: dfbatch.Anthropic) -> Callable[..., Run]:
     [
         ({"prompt": "Above {text}"}, "prompt 'About {text}' → 'Above {text}'"),
         ({"system": "Be brief."}, "system none → 'Be brief.'"),
-        ({"model": "claude-sonnet-4-5"}, "model 'claude-haiku-4-5' → 'claude-sonnet-4-5'"),
+        (
+            {"model": "claude-sonnet-4-6"},
+            """model 'claude-haiku-5-5' → 'claude-sonnet-4-6'; thinking '{"type":"disabled"}' → none""",
+        ),
         ({"betas": ("some-beta",)}, """betas '[]' → '["some-beta"]'"""),
-        ({"params": {"top_k": 5}}, "top_k none → 5"),
+        ({"params": {"service_tier": "auto"}}, "service_tier none → 'auto'"),
         ({"params": {"metadata": {"user_id": "u"}}}, """metadata none → '{"user_id":"u"}'"""),
         ({"reuse": False}, "reuse=False"),
         ({"max_tokens": 4}, "max_tokens 1024 → 4"),
@@ -241,15 +244,15 @@ def test_what_differs_is_seen_however_far_inside_it_is(start: str, end: str) -> 
 
 
 def test_one_name_for_two_models_is_said_once(submit: Any, plain: PlainServer) -> None:
-    plain.result = always(succeeded("old", model="claude-haiku-4-5-20251001"))
+    plain.result = always(succeeded("old", model="claude-haiku-5-5"))
     submit(["a", "b"])
-    plain.result = always(succeeded("new", model="claude-haiku-4-5-20261101"))
+    plain.result = always(succeeded("new", model="claude-haiku-5-5-20261101"))
     with pytest.warns(ModelChangedWarning) as caught:
         run = submit(["a", "b", "c"])
 
     assert str(caught[0].message) == (
-        f"run {run.id} mixes answers of 2 models that are called 'claude-haiku-4-5': 2 by claude-haiku-4-5-20251001,"
-        " 1 by claude-haiku-4-5-20261101\n"
+        f"run {run.id} mixes answers of 2 models that are called 'claude-haiku-5-5': 2 by claude-haiku-5-5,"
+        " 1 by claude-haiku-5-5-20261101\n"
         "the name means another model than when the older answers were given\n"
         "Hint: name one exactly, as in model='…-20251001', or ask all again with reuse=False"
     )
@@ -268,7 +271,7 @@ def test_the_same_model_or_one_asked_for_by_name_is_no_news(submit: Any, plain: 
         plain.result = lambda params: succeeded("good", model=params["model"] + "-20261101")
         submit(["a", "b"])  # all reused: nothing tells what the name means now
         submit(["a", "b", "d"], reuse=False)
-        submit(["a", "b", "d"], model="claude-sonnet-4-5")
+        submit(["a", "b", "d"], model="claude-sonnet-4-6")
 
 
 def test_a_forecast_is_part_of_the_line(submit: Any) -> None:

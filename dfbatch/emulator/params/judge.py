@@ -64,8 +64,8 @@ class Case:
         return getattr(self.model, name)
 
 
-def model_of(params: dict[str, Any]) -> Model:
-    """The model asked for; an unknown or retired one is the API's not_found_error."""
+def model_of(params: dict[str, Any], today: str = "") -> Model:
+    """The model asked for; an unknown one, or one that is retired today, is the API's not_found_error."""
     name = params.get("model")
     if name is None:
         raise invalid(f"model: {REQUIRED}")
@@ -74,7 +74,7 @@ def model_of(params: dict[str, Any]) -> Model:
     model = catalogue().find(name)
     if not name:
         raise invalid("model: String should have at least 1 character")
-    if model is None:
+    if model is None or model.is_retired(today):
         raise not_found(f"model: {name}")
     return model
 

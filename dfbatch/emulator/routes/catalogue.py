@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dfbatch.emulator import models, shapes
+from dfbatch.emulator.clock import day
 from dfbatch.emulator.errors import invalid, not_found
 from dfbatch.emulator.replies import Json
 from dfbatch.emulator.routes.batches import limit_of
@@ -26,7 +27,7 @@ def listing(request: Request) -> Response:
     for number, stage in enumerate(asked):
         if stage not in _LIFECYCLES:
             raise invalid(f"lifecycle.{number}: Input should be 'active', 'deprecated' or 'retired'")
-    found = [info for info in _all() if info["lifecycle"] in asked]
+    found = [info for info in _all(_today(request)) if info["lifecycle"] in asked]
     before, after, limit = query.get("before_id"), query.get("after_id"), limit_of(query.get("limit"))
     if before:
         found = found[: _place(found, before)]
@@ -41,16 +42,20 @@ def one(request: Request) -> Response:
     name = request.path_params["id"]
     model = models.catalogue().find(name)
     if model is not None:
-        return Json(shapes.model(model))
-    for info in _all():
+        return Json(shapes.model(model, _today(request)))
+    for info in _all(_today(request)):
         if info["id"] == name:
             return Json(info)
     raise not_found(f"model: {name}")
 
 
-def _all() -> list[dict[str, Any]]:
+def _all(today: str) -> list[dict[str, Any]]:
     catalogue = models.catalogue()
-    return [*map(shapes.model, catalogue.models), *map(shapes.retired, catalogue.retired)]
+    return [*(shapes.model(each, today) for each in catalogue.models), *map(shapes.retired, catalogue.retired)]
+
+
+def _today(request: Request) -> str:
+    return day(request.app.state.house.clock.now())
 
 
 def _place(found: list[dict[str, Any]], anchor: str) -> int:

@@ -5,6 +5,7 @@ Not here: batches. A direct call is judged by the same tables, and what would be
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
@@ -12,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from dfbatch.emulator import answers
 from dfbatch.emulator.answers import fitted
 from dfbatch.emulator.asks import Asks, Terms
+from dfbatch.emulator.clock import day
 from dfbatch.emulator.engines.draws import Draw
 from dfbatch.emulator.errors import invalid
 from dfbatch.emulator.faults import wire
@@ -53,7 +55,7 @@ async def _served(request: Request, serve: Callable[[House, Call, bytes], Respon
 
 
 def _answer(house: House, call: Call, body: bytes) -> Response:
-    ask = Asks().read(body, Terms(call.version, batch=False, betas=call.betas, profile=call.profile))
+    ask = Asks().read(body, _terms(house, call))
     if ask.setting.params.get("stream"):
         raise invalid("stream: the emulator does not stream")  # differs on purpose
     start = house.clock.now()
@@ -85,9 +87,14 @@ def _sums(ask: Ask, answer: Answer, cached: Cached, workspace: str) -> Sums:
 
 def _count(house: House, call: Call, body: bytes) -> Response:
     """An estimate: off by a share that follows from the seed and the request."""
-    ask = Asks().read(body, Terms(call.version, batch=False, betas=call.betas, profile=call.profile, counted=True))
+    ask = Asks().read(body, replace(_terms(house, call), counted=True))
     share = Draw(b"count %d" % house.seed + ask.digest).share()
     estimate = max(1, round(ask.tokens * (1 + _OFF * (2 * share - 1))))
     if ask.setting.params.get("context_management") is None:
         return Json({"input_tokens": estimate})
     return Json({"input_tokens": estimate, "context_management": {"original_input_tokens": estimate}})
+
+
+def _terms(house: House, call: Call) -> Terms:
+    today = day(house.clock.now())
+    return Terms(call.version, batch=False, betas=call.betas, profile=call.profile, today=today)
