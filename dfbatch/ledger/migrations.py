@@ -67,7 +67,12 @@ def _second(link: sqlite3.Connection) -> None:
     link.execute("CREATE TABLE strangers (id TEXT PRIMARY KEY) WITHOUT ROWID")
 
 
-STEPS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (_first, _second)
+def _third(link: sqlite3.Connection) -> None:
+    """What left a chunk in doubt."""
+    link.execute("ALTER TABLE chunks ADD COLUMN doubt TEXT NOT NULL DEFAULT ''")
+
+
+STEPS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (_first, _second, _third)
 
 
 def write_ahead(link: sqlite3.Connection) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from dfbatch.kinds import Kind
+
+OVERLOADED: Final = "overloaded"  # the API itself said 529 to its create
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +102,7 @@ class ChunkRecord:
     answered: str = ""  # the model that answered
     organization: str = ""  # where it was sent, if the server told
     workspace: str = ""
+    doubt: str = ""  # what left it in doubt: OVERLOADED, or a reply that never came
     seq: int = 0  # the order of chunks in the ledger; given by it
 
 

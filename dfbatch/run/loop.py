@@ -25,7 +25,7 @@ from dfbatch.ledger.states import (
     SUBMITTED,
     UNSENT,
 )
-from dfbatch.run import again, ending, tries
+from dfbatch.run import again, doubts, ending, tries
 from dfbatch.run.clock import Clock, current
 from dfbatch.run.collect import Collector
 from dfbatch.run.ending import first_line
@@ -74,6 +74,8 @@ class Work:
     stirring: asyncio.Event = field(default_factory=asyncio.Event)  # … of what rests beside it: a pause clears its own
     offset: float = 0.0  # the server's clock minus ours, seconds
     heard: float = 0.0  # the latest that the server's clock told: whatever is sent now is made after that
+    overloads: int = 0  # creates in a row that the API called itself overloaded for, and …
+    eased: float = 0.0  # … until when nothing is sent for that, in our clock
     unasked: int = 0  # requests that would be asked again if we might send
     sums: dict[tuple[object, ...], float | None] = field(default_factory=dict)  # of bills, for `costs.py`
     parts: dict[str, Parts] = field(default_factory=dict)  # of each chunk's bill, likewise
@@ -281,7 +283,7 @@ class Work:
         if ended:
             self.say("collecting")
         elif waiting and not self.own(PLANNED):
-            doubt = ending.doubt(self, self.chunks(*IN_DOUBT))
+            doubt = doubts.doubt(self, self.chunks(*IN_DOUBT))
             self.say("canceling" if self.canceling else "waiting", doubt or self.poller.notice())
         return waiting
 
