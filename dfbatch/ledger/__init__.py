@@ -241,7 +241,7 @@ class Ledger:
         error: str = "",
         batch: BatchRecord | None = None,
         halves: Sequence[ChunkRecord] = (),
-        **noted: float | str,
+        **noted: float | str | None,
     ) -> str:
         """Carry a chunk over by the table of states, in one transaction with its batch or its halves.
 
@@ -267,12 +267,12 @@ class Ledger:
                 self._add(half, users)
             return step.act
 
-    def note(self, chunk_id: str, **noted: float | str) -> None:
+    def note(self, chunk_id: str, **noted: float | str | None) -> None:
         """Note about a chunk what changes nothing in its state."""
         with self.transaction():
             self._note(chunk_id, **noted)
 
-    def _note(self, chunk_id: str, **noted: float | str) -> None:
+    def _note(self, chunk_id: str, **noted: float | str | None) -> None:
         marks = ", ".join(f"{name} = ?" for name in noted)
         self._link.execute(f"UPDATE chunks SET {marks} WHERE id = ?", (*noted.values(), chunk_id))  # noqa: S608 - ours
 

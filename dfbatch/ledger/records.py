@@ -103,6 +103,8 @@ class ChunkRecord:
     organization: str = ""  # where it was sent, if the server told
     workspace: str = ""
     doubt: str = ""  # what left it in doubt: OVERLOADED, or a reply that never came
+    unheard: int = 0  # requests asked through `/v1/messages` whose replies were lost, and …
+    unheard_usd: float | None = None  # … the most that they may have cost, USD; None where nobody knew the price
     seq: int = 0  # the order of chunks in the ledger; given by it
 
 

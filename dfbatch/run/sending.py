@@ -118,6 +118,7 @@ async def _sender(work: Work, queue: list[ChunkRecord], uplink: asyncio.Lock, do
             if chunk.kind == "preflight":
                 await preflight(work, chunk)
                 left = work.ledger.chunk(chunk.id)
+                work.gate.returned(left)
                 queue.extend([left] if left.state == PLANNED else [])
                 continue
             if chunk.kind == "now":
@@ -129,6 +130,7 @@ async def _sender(work: Work, queue: list[ChunkRecord], uplink: asyncio.Lock, do
             if refusal is None:
                 pause = 1.0
                 continue
+            work.gate.returned(chunk)
             queue.append(chunk)
             async with uplink:  # what holds one chunk holds the others
                 await work.rest(told(refusal, pause))
