@@ -68,6 +68,7 @@ class Work:
     before: str = ""  # why it had paused, where nothing is sent this time and that still holds
     error: DfbatchError | None = None
     lock_held: bool = False
+    told_missing: bool = False  # the line that matters says that a batch cannot be seen
     restart: bool = False  # something is to be sent that was not there before: one more round is needed
     posting: set[str] = field(default_factory=set)  # chunks whose POST is under way
     waking: asyncio.Event = field(default_factory=asyncio.Event)  # of the loop, and …
@@ -280,12 +281,20 @@ class Work:
         ended = [chunk for chunk in self.chunks(ENDED, COLLECTED) if not collector.has(chunk)]
         collector.start(filter(self.poller.may_collect, ended), then=self.wake)
         waiting = bool(ended) or collector.busy or any(map(self._waits_for, self.ledger.chunks(self.record.id)))
-        if ended:
-            self.say("collecting")
+        self._tell(collecting=bool(ended), waiting=waiting)
+        return waiting
+
+    def _tell(self, *, collecting: bool, waiting: bool) -> None:
+        """Say what is waited for; where something is still to be sent, its sender does."""
+        missing = self.poller.missing()
+        if collecting:
+            self.say("collecting", missing)
         elif waiting and not self.own(PLANNED):
             doubt = doubts.doubt(self, self.chunks(*IN_DOUBT))
             self.say("canceling" if self.canceling else "waiting", doubt or self.poller.notice())
-        return waiting
+        elif waiting and (missing or self.told_missing):
+            self.say(self.status, missing)
+        self.told_missing = bool(missing)
 
     async def _heed_collected(self, collector: Collector) -> None:
         """A 404 on results may pass; anything else is raised."""
