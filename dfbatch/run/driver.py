@@ -138,6 +138,11 @@ class Driver:
             await asyncio.shield(asyncio.wrap_future(self._future))
 
     @property
+    def tied(self) -> bool:
+        """Whether what answers ends with this process."""
+        return self._work.backend.kind == "local"
+
+    @property
     def sending(self) -> bool:
         """Whether what is not sent yet will be."""
         return self._work.sending

@@ -92,14 +92,12 @@ def watch_start(run: Run, driver: Driver) -> None:
 
 
 def _still(run: Run, driver: Driver, timeout: float) -> StillRunning:
-    sent = driver.all_sent
-    status, message = run.status, run.message
+    sent, status = driver.all_sent, run.status
+    goes_on = "it goes on while this process lives" + ("" if sent else ", and goes on sending" * driver.sending)
     return StillRunning(
         f"run {run.id} is {STILL.get(status, f'still {status}')} after {timeout:g} s",
-        *filter(None, [message]),
-        "all is sent: it goes on at the server"
-        if sent
-        else "it goes on, and goes on sending, while this process lives",
+        *filter(None, [run.message]),
+        "all is sent: it goes on at the server" if sent and not driver.tied else goes_on,
         hint=f"wait again, or come back with dfbatch.open({run.id!r}).{'wait' if sent else 'resume'}()",
         run=run,
     )

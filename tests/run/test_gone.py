@@ -218,10 +218,11 @@ def test_from_the_first_404_on_it_is_said_what_is_believed_and_until_when(site: 
     assert len(told) == 2
     until = re.search(r"until (\d\d:\d\d) \(5 minutes\)", told[0][1].message)
     assert until is not None
-    assert {snapshot.message for _, snapshot in told} == {
+    message = (
         f"the server says that batch {name} is not there (404); that may pass, so it is asked again until {until[1]}"
         " (5 minutes); then the run pauses and says how to go on"
-    }
+    )
+    assert {snapshot.message for _, snapshot in told} == {message}
     assert until[1] in {time.strftime("%H:%M", time.localtime(told[0][0] + wait)) for wait in range(301)}
     for shown in (summary.text, summary.line, lambda snapshot: drawing.state(snapshot)["message"]):
         assert told[0][1].message in shown(told[0][1])
