@@ -46,6 +46,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     cache: str = ""  # how long what all requests share is kept in the prompt cache: "", "5m" or "1h" …
     leads: bool = False  # … and whether one request goes ahead to write it
     marked: bool = False  # whether prompts hold marks of the user for it
+    function: str = ""  # the name of the function that makes the prompts, where one does
     strict: bool = False  # whether every answer counts as long as max_tokens until it is there
 
 
