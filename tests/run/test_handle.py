@@ -528,7 +528,7 @@ def test_a_fork_of_the_process_runs_for_itself(submit: Any) -> None:
 
 def test_a_run_that_waits_for_its_pilot_is_said_to(submit: Any, plain: PlainServer) -> None:
     plain.ending.clear()
-    run: Any = submit([f"text {at}" for at in range(100)], pilot="batch")
+    run: Any = submit([f"text {at}" for at in range(100)], pilot=True)
     with pytest.raises(StillRunning) as caught:
         run.wait(timeout=0.2)
     plain.ending.set()
