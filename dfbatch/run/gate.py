@@ -26,7 +26,7 @@ from dfbatch.ledger.states import (
     SPLIT,
     SUBMITTED,
 )
-from dfbatch.pricing import FROM_BYTES, dollars
+from dfbatch.pricing import FROM_BYTES, besides, dollars
 from dfbatch.results import CODE
 from dfbatch.run import costs, outlook
 from dfbatch.run.budgets import budget_of, worst
@@ -80,6 +80,14 @@ class Gate:
         if self._goes_on and not chunk.kind:
             self._heed_pilot()
         return await self._afford(chunk)
+
+    def returned(self, chunk: ChunkRecord) -> None:
+        """A chunk that passed was not accepted: nothing is held for it until it is admitted anew.
+
+        Else a chunk that asks would wait for it to end, and it would wait for its turn to ask.
+        """
+        self._passed.pop(chunk.id, None)
+        self._worst.pop(chunk.id, None)  # a batch costs half of what is asked at once
 
     @property
     def _goes_on(self) -> bool:
@@ -170,7 +178,7 @@ class Gate:
             if budget is None:
                 return [chunk]
             held = self._held(chunk)
-            spent, reserved = costs.spent(work) or 0.0, math.fsum(map(self._bound, held))
+            spent, reserved = costs.spent(work) or 0.0, costs.unknown(work) + math.fsum(map(self._bound, held))
             size, bound = self._affordable(chunk, budget - spent - reserved)
             waits = any(map(self._may_end, held))
             least = chunk.requests // (LARGEST if waits else SMALLEST)
@@ -232,6 +240,7 @@ class Gate:
             f"run {run_id} paused: {BUDGET} {dollars(budget)} is reached, {dollars(spent)} of it spent",
             f"{waiting:,} requests are not sent; what is answered is kept: run.partial()",
             f"one more may cost up to {least}",
+            *filter(None, [besides(costs.unknown(work))]),
             hint=f"dfbatch.open({run_id!r}).resume(budget={_rounded(more)}) goes on",
             spent=spent,
             left=budget - spent,

@@ -18,6 +18,7 @@ from dfbatch.ledger.files import lines, read_array, sync_folder, translated
 from dfbatch.requests import custom_ids, unmarked
 from dfbatch.run.ending import first_line
 from dfbatch.run.spools import shared_of
+from dfbatch.run.unheard import REFUSED, as_noted, lost, not_heard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,7 +79,7 @@ def _let_go(work: Work, chunk: ChunkRecord) -> None:
 
 def keep(work: Work, chunk: ChunkRecord) -> None:
     """What came is the chunk's results, now whole under their name."""
-    path, whole = results_file(work, chunk), work.ledger.chunk_file(chunk.id, "jsonl")
+    path, whole, asked = results_file(work, chunk), work.ledger.chunk_file(chunk.id, "jsonl"), asked_file(work, chunk)
     if not whole.exists():  # else a kill fell between the steps
         _let_go(work, chunk)
         if path.exists():
@@ -86,8 +87,8 @@ def keep(work: Work, chunk: ChunkRecord) -> None:
         else:
             whole.touch(mode=0o600)
     sync_folder(path.parent)
-    asked_file(work, chunk).unlink(missing_ok=True)
-    work.ledger.happen(chunk.id, "answered")
+    work.ledger.happen(chunk.id, "answered", **as_noted(work, chunk, lost(asked, whole)))
+    asked.unlink(missing_ok=True)  # not before: it says what may be billed and was never told
 
 
 async def _one(work: Work, gate: asyncio.Semaphore, files: tuple[Path, Path], name: str, params: bytes) -> None:
@@ -103,6 +104,8 @@ async def _one(work: Work, gate: asyncio.Semaphore, files: tuple[Path, Path], na
             except Ambiguous:
                 return  # it may be billed: `missing`, said so, never asked again by itself
             except DfbatchError as error:
+                if not not_heard(error):
+                    _append(asked, REFUSED + name.encode() + b"\n")
                 if attempt < TRIES and _passes(error):
                     await work.rest(getattr(error, "retry_after", None) or PAUSE)
                     continue
