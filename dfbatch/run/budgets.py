@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from dfbatch.errors import BudgetNeeded, OptionError
 from dfbatch.ledger.files import lines, whole_lines, write_lines
+from dfbatch.ledger.states import SPLIT
 from dfbatch.pricing import FROM_BYTES, MILLION, dollars
 from dfbatch.run.now import DIRECT
 from dfbatch.run.spools import shared_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from dfbatch.models import Model
     from dfbatch.run.loop import Work
 
+ALIKE: Final = ("", "pilot")  # kinds of chunks that are a random part of a run, in batches
 BRAKE: Final = 20.0  # USD: a forecast above it needs a budget
 ADDED: Final = 100  # tokens that the API may add to a prompt by itself; a bound, not a measurement …
 ADDED_TO: Final = (b'"tools"', b'"output_config"', b'"thinking"')  # … but for what comes with an explanation:
@@ -43,8 +45,21 @@ def named(budget: float | None) -> float | None:
 
 
 def keep(ledger: Ledger, run_id: str, budget: float) -> None:
-    """Note another budget of a run, for all processes."""
-    write_lines(ledger.run_file(run_id, "budget"), [repr(float(budget)).encode()])
+    """Note another budget of a run, for all processes, and how often the one before cut it."""
+    told = [repr(float(budget)).encode(), b"%d" % _cut(ledger, run_id)]
+    write_lines(ledger.run_file(run_id, "budget"), told)
+
+
+def cuts(ledger: Ledger, run_id: str) -> int:
+    """How often a run was cut since its budget was named."""
+    path = ledger.run_file(run_id, "budget")
+    told = list(lines(path)) if path.exists() else []
+    before = int(told[1]) if len(told) > 1 else 0
+    return max(0, _cut(ledger, run_id) - before)
+
+
+def _cut(ledger: Ledger, run_id: str) -> int:
+    return sum(chunk.run == run_id and chunk.kind in ALIKE for chunk in ledger.chunks(run_id, SPLIT))
 
 
 def budget_of(work: Work) -> float | None:

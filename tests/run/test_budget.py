@@ -11,7 +11,7 @@ import pytest
 import dfbatch
 from dfbatch.emulator import Server
 from dfbatch.errors import BatchLost, BudgetNeeded, BudgetReached, OptionError, PilotFailed, RunPaused
-from dfbatch.run.gate import _rounded
+from dfbatch.run.allowance import rounded
 
 from .sites import KEY
 
@@ -236,7 +236,7 @@ def test_what_is_no_amount_is_refused(server: Server, budget: Any) -> None:
 
 @pytest.mark.parametrize(("usd", "typed"), [(12.341, "13"), (0.0312, "0.032"), (0.0, "0"), (99.5, "100")])
 def test_an_amount_to_type_is_rounded_up(usd: float, typed: str) -> None:
-    assert _rounded(usd) == typed
+    assert rounded(usd) == typed
 
 
 @pytest.mark.parametrize("count", [25, pytest.param(975, marks=pytest.mark.full)])
