@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 
 CUTS: Final = 5  # batches that a budget makes of one at most, besides the last; each may take an hour
-FREE: Final = 2  # of those, the first ones may be small: they tell how long answers are …
-SMALL: Final = 0.02  # … as a share of what waits; …
-LARGE: Final = 0.2  # … later ones, that must bring the run on …
+FREE: Final = 3  # of those, the first ones may be small: they tell how long answers are …
+LARGE: Final = 0.2  # … later ones must bring the run on by this share of what waits, …
 HALF: Final = 0.5  # … and any, while something is under way that will tell more
 _SHARES: Final = 12  # steps in which a budget is looked for that is enough
 
@@ -53,7 +52,7 @@ def going(
     size = sample.affordable(left, waiting, ahead=ahead, of=of)
     if size >= waiting:
         return waiting
-    share = HALF if waits else SMALL if cuts < FREE else LARGE
+    share = HALF if waits else 0.0 if cuts < FREE else LARGE
     return size if cuts < CUTS and size >= max(1.0, share * max(rest, waiting)) else 0
 
 

@@ -102,6 +102,8 @@ class Gate:
         work = self._work
         while self._goes_on and any(self._awaits(each) for each in work.chunks() if each.kind in kinds):
             if not chunk.kind:
+                if work.restart:
+                    return
                 work.say("pilot", self._waits_for())
             await work.clock.pause(LOOK, work.stirring)
 

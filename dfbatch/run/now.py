@@ -58,7 +58,13 @@ async def answer_now(work: Work, chunk: ChunkRecord) -> None:
                 raise outcome
     finally:
         work.posting.discard(chunk.id)
-        keep(work, chunk)
+        if asking.fruitless:  # a server in trouble, or no network: it goes in a batch, as a pilot all the same
+            results_file(work, chunk).unlink(missing_ok=True)
+            asked_file(work, chunk).unlink(missing_ok=True)
+            work.ledger.happen(chunk.id, "not accepted", kind="pilot")
+            work.restart = True  # what waits for it holds the door: all are sent in a new round
+        else:
+            keep(work, chunk)
         work.wake()
     if asking.stopped is not None:
         raise asking.stopped
@@ -111,7 +117,14 @@ class _Asking:
         self._path, self._asked = results_file(work, chunk), asked_file(work, chunk)
         self._gate = asyncio.Semaphore(AT_ONCE_PILOT if chunk.kind == PILOT_NOW else AT_ONCE)
         self._begun, self._closed = work.clock.now(), 0.0  # when it began; until when nothing is asked
+        self._troubled = False  # the server is in trouble, or there is no network
+        self._told = 0  # how many were answered, or may have been
         self.stopped: DfbatchError | None = None  # what would come for all others too
+
+    @property
+    def fruitless(self) -> bool:
+        """Whether a pilot told nothing, though it was to go on."""
+        return self._kind == PILOT_NOW and not self._told and self.stopped is None and self._work.may_send
 
     async def one(self, name: str, params: bytes) -> None:
         """Ask a request until it is answered, or is not to be asked any more."""
@@ -122,15 +135,17 @@ class _Asking:
                 try:
                     message = await self._work.backend.ask(params, self._work.record.spec.betas)
                 except Ambiguous:  # it may be billed
+                    self._told += 1
                     if self._kind == PILOT_NOW:
                         write(self._path, name, _error("timeout_error", UNHEARD))
                     return  # else `missing`, said so, never asked again by itself
                 except DfbatchError as error:
                     tries += 1
                     if not await self._goes_on(error, tries):
-                        write(self._path, name, self._told(error))
+                        write(self._path, name, self._unanswered(error))
                         return
                 else:
+                    self._told += 1
                     write(self._path, name, b'{"type":"succeeded","message":' + message + b"}")
                     return
 
@@ -139,7 +154,8 @@ class _Asking:
         work = self._work
         while work.may_send and self.stopped is None and (left := self._closed - work.clock.now()) > 0:
             await work.rest(left)
-        if self.stopped is None and work.may_send:
+        given_up = self._troubled and self._kind == PILOT_NOW
+        if self.stopped is None and work.may_send and not given_up:
             return True
         canceled = self.stopped is None and self._kind != PILOT_NOW
         write(self._path, name, b'{"type":"canceled"}' if canceled or work.canceling else b'{"type":"expired"}')
@@ -159,14 +175,17 @@ class _Asking:
                 work.say("pilot", f"waiting {pause:.3g} s to go on with the pilot: {first_line(error)}")
             return True
         if tries >= TRIES or not _passes(error):
+            self._troubled = self._troubled or _passes(error)
             return False
         await work.rest(pause)
         return True
 
-    def _told(self, error: DfbatchError) -> bytes:
-        """What stands for an answer; what a limit or the whole call held up goes in a batch later."""
-        if self._kind == PILOT_NOW and (isinstance(error, RateLimited) or error is self.stopped or _of_all(error)):
+    def _unanswered(self, error: DfbatchError) -> bytes:
+        """What stands for an answer; of a pilot, what says nothing of the request goes in a batch later."""
+        passes = isinstance(error, RateLimited) or _of_all(error) or _passes(error)
+        if self._kind == PILOT_NOW and passes:
             return b'{"type":"expired"}'
+        self._told += 1
         return _error((error.type if isinstance(error, ApiError) else "") or "api_error", first_line(error))
 
 

@@ -26,7 +26,7 @@ from dfbatch.ledger.records import BatchRecord, ChunkRecord
 from dfbatch.ledger.states import PLANNED
 from dfbatch.run.ending import first_line
 from dfbatch.run.limits import look
-from dfbatch.run.now import PILOT_NOW, answer_now
+from dfbatch.run.now import DIRECT, answer_now
 from dfbatch.run.polling import PLACE, cancel
 from dfbatch.run.preflight import preflight
 from dfbatch.run.spools import body, halves, remove
@@ -115,7 +115,7 @@ async def _sender(work: Work, queue: list[ChunkRecord], uplink: asyncio.Lock, do
                 left = work.ledger.chunk(chunk.id)
                 queue.extend([left] if left.state == PLANNED else [])
                 continue
-            if chunk.kind in ("now", PILOT_NOW):
+            if chunk.kind in DIRECT:
                 await answer_now(work, chunk)
                 continue
             async with _turn(uplink) as handed:

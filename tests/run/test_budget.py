@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -58,8 +59,9 @@ def test_a_budget_is_never_exceeded_and_what_is_answered_is_kept(server: Server)
     assert caught.value.spent == pytest.approx(billed(server))
     assert caught.value.spent + caught.value.left == pytest.approx(0.02)
     assert run.counts == {"succeeded": sum(sizes(run)), "pending": 500 - sum(sizes(run))}
-    assert f"run {run.id} paused: its budget of $0.02 is reached" in str(caught.value)
-    assert f"Hint: dfbatch.open('{run.id}').resume(budget=" in str(caught.value)
+    told = rf"run {run.id} paused with \$0\.0\d+ left of its budget of \$0.02: too little for a batch worth sending "
+    assert re.match(told + r"\(\d of 4\d\d requests, up to \$0\.0027 each\)\n", str(caught.value))
+    assert re.search(rf"Hint: dfbatch.open\('{run.id}'\).resume\(budget=[\d.]+\) finishes it \(likely", str(caught.value))
 
 
 def test_a_run_whose_budget_is_reached_says_that_it_goes_on_with_another(server: Server) -> None:
@@ -69,7 +71,7 @@ def test_a_run_whose_budget_is_reached_says_that_it_goes_on_with_another(server:
 
     told = f" dfbatch.open({run.id!r}).resume(budget=…) goes on"
     assert run.snapshot().safety.endswith(told)
-    with pytest.raises(RunPaused, match=r"its budget of \$0.02 is reached"):
+    with pytest.raises(RunPaused, match=r"left of its budget of \$0.02"):
         run.wait()
     assert run.snapshot().safety.endswith(told)  # whoever looks at it changes nothing
 
@@ -98,7 +100,7 @@ def test_another_process_knows_the_budget_that_was_named_last(server: Server) ->
     with pytest.raises(BudgetReached):
         run.resume(budget=0.03).wait()
     dfbatch.run.shelf._known.clear()
-    with pytest.raises(BudgetReached, match=r"its budget of \$0.03 is reached"):
+    with pytest.raises(BudgetReached, match=r"left of its budget of \$0.03"):
         dfbatch.open(run.id, backend=run._work.backend).resume().wait()
 
     assert billed(server) <= 0.03
@@ -121,7 +123,7 @@ def test_the_rest_is_measured_by_the_answers_that_are_there(server: Server) -> N
 def test_a_budget_reached_within_the_pilot_is_raised_and_the_pilot_goes_first_again(server: Server) -> None:
     """What is left of the pilot came into the ledger after the rest, which waits for it."""
     with pytest.raises(BudgetReached):
-        begin(server, MANY[:100], pilot=True, budget=0.0055)
+        begin(server, MANY[:100], pilot="batch", budget=0.0055)
     run = dfbatch.last_run()
     planned = [chunk.kind for chunk in run._ledger.chunks(run.id, "planned")]
 

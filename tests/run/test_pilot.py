@@ -64,6 +64,14 @@ def kinds(run: dfbatch.Run) -> list[tuple[str, int, str]]:
 def test_of_many_requests_forty_go_ahead(begin: Begin, server: Server) -> None:
     run = begin()
 
+    assert kinds(run) == [("preflight", 1, "collected"), ("pilot now", 40, "collected"), ("", 1159, "collected")]
+    assert set(server.usage()["billed_by_digest"].values()) == {1}
+    assert [run._ledger.batch(chunk.id) is None for chunk in run._ledger.chunks(run.id)] == [True, True, False]
+
+
+def test_forty_go_ahead_in_a_batch_where_the_call_says_so(begin: Begin, server: Server) -> None:
+    run = begin(pilot="batch")
+
     assert kinds(run) == [("preflight", 1, "collected"), ("pilot", 40, "collected"), ("", 1159, "collected")]
     assert set(server.usage()["billed_by_digest"].values()) == {1}
     batches = [run._ledger.batch(chunk.id) for chunk in run._ledger.chunks(run.id)[1:]]
@@ -76,9 +84,14 @@ def test_of_many_requests_forty_go_ahead(begin: Begin, server: Server) -> None:
     ("count", "options", "expected"),
     [
         (999, {}, ["preflight", ""]),
-        (100, {"pilot": True}, ["preflight", "pilot", ""]),
+        (100, {"pilot": True}, ["preflight", "pilot now", ""]),
         (1_200, {"pilot": False}, ["preflight", ""]),
-        (100, {"pilot": "now"}, ["preflight", "now", ""]),
+        (100, {"pilot": "now"}, ["preflight", "pilot now", ""]),
+        (100, {"pilot": "batch"}, ["preflight", "pilot", ""]),
+        (100, {"pilot": 1}, ["preflight", "pilot now", ""]),
+        (300, {"pilot": 201}, ["preflight", "pilot", ""]),
+        (1_200, {"max_tokens": 32_000}, ["preflight", "pilot", ""]),
+        (1_200, {"betas": ["output-300k-2026-03-24"]}, ["pilot", ""]),
         (41, {"pilot": True}, ["preflight", ""]),
     ],
 )
@@ -103,7 +116,7 @@ def test_a_pilot_that_fails_stops_the_run_and_its_answers_are_kept(begin: Begin,
         begin()
     run = dfbatch.last_run()
 
-    assert kinds(run) == [("preflight", 1, "collected"), ("pilot", 40, "collected"), ("", 1159, "planned")]
+    assert kinds(run) == [("preflight", 1, "collected"), ("pilot now", 40, "collected"), ("", 1159, "planned")]
     assert (run.status, run.counts["pending"]) == ("paused", 1159)
     assert server.usage()["requests"] == 41
     assert len(run.failures()) == run.counts["invalid"]
