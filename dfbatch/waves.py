@@ -47,7 +47,7 @@ def going(
 
     >>> seen = Sample.of(np.full(100, 0.1), most=1.0)
     >>> going(seen, 400.0, 900, of=1000), going(seen, 120.0, 900, of=1000), going(seen, 1.5, 900, of=1000)
-    (900, 250, 0)
+    (900, 400, 1)
     """
     size = sample.affordable(left, waiting, ahead=ahead, of=of)
     if size >= waiting:

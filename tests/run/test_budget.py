@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from random import Random
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -61,7 +62,9 @@ def test_a_budget_is_never_exceeded_and_what_is_answered_is_kept(server: Server)
     assert run.counts == {"succeeded": sum(sizes(run)), "pending": 500 - sum(sizes(run))}
     told = rf"run {run.id} paused with \$0\.0\d+ left of its budget of \$0.02: too little for a batch worth sending "
     assert re.match(told + r"\(\d of 4\d\d requests, up to \$0\.0027 each\)\n", str(caught.value))
-    assert re.search(rf"Hint: dfbatch.open\('{run.id}'\).resume\(budget=[\d.]+\) finishes it \(likely", str(caught.value))
+    assert re.search(
+        rf"Hint: dfbatch.open\('{run.id}'\).resume\(budget=[\d.]+\) finishes it \(likely", str(caught.value)
+    )
 
 
 def test_a_run_whose_budget_is_reached_says_that_it_goes_on_with_another(server: Server) -> None:
@@ -241,7 +244,7 @@ def test_an_amount_to_type_is_rounded_up(usd: float, typed: str) -> None:
     assert rounded(usd) == typed
 
 
-@pytest.mark.parametrize("count", [25, pytest.param(975, marks=pytest.mark.full)])
+@pytest.mark.parametrize("count", [25, pytest.param(1_000, marks=pytest.mark.full)])
 def test_no_drawn_run_of_heavy_tailed_answers_exceeds_its_budget(count: int) -> None:
     """Rows, budgets, limits and lengths of answers are drawn; the server's own bill is the judge of each run."""
     chance = Random(count)
@@ -266,3 +269,46 @@ def test_no_drawn_run_of_heavy_tailed_answers_exceeds_its_budget(count: int) -> 
             assert spent <= budget + 1e-12, (draw, spent, budget, options)
             assert dfbatch.last_run().cost.spent == pytest.approx(spent)
     assert 0 < reached < count
+
+
+@pytest.mark.parametrize("count", [8, pytest.param(200, marks=pytest.mark.full)])
+def test_a_little_more_than_the_true_cost_takes_few_batches_and_the_hint_finishes_what_it_does_not(count: int) -> None:
+    """Drawn runs with 1.1 to 1.3 times what they cost without a budget; the server's bill is the judge of each."""
+    batches, hints, finished = [], 0, 0
+    servers = [Server(engine="sample", output_law=law) for law in ("fixed:30", "lognormal:30:0.6", "lognormal:20:1.2")]
+    with servers[0], servers[1], servers[2]:
+        for draw in range(count):
+            chance, server = Random(f"few {draw}"), servers[draw % 3]
+            words = chance.choice([0, 40, 300])
+            texts = [f"{draw} {at} " + "word " * chance.randint(0, words) for at in range(chance.randrange(100, 1_500))]
+            options: dict[str, Any] = {"max_tokens": chance.choice([64, 256]), "max_failed": 1, "system": f"{draw}"}
+            begin(server, texts, **options)
+            true = dfbatch.last_run().cost.spent or 0.0
+            before, budget = billed(server), true * chance.uniform(1.1, 1.3)
+            try:
+                begin(server, texts, budget=budget, reuse=False, **options)
+            except (BudgetReached, PilotFailed) as error:
+                hints += 1
+                named = float(str(error).partition("resume(budget=")[2].partition(")")[0])
+                finished += _finishes(dfbatch.last_run(), named)
+                budget = max(budget, named)
+
+                assert named > true
+            else:
+                batches.append(sum(kind in {"", "pilot"} for kind in _kinds(dfbatch.last_run())))
+
+            assert billed(server) - before <= budget + 1e-12
+    assert median(batches) <= 4
+    assert max(batches) <= 8
+    assert finished >= 0.9 * hints
+
+
+def _finishes(run: dfbatch.Run, budget: float) -> bool:
+    try:
+        return run.resume(budget=budget).wait().status == "done"
+    except BudgetReached:
+        return False
+
+
+def _kinds(run: dfbatch.Run) -> list[str]:
+    return [chunk.kind for chunk in run._ledger.chunks(run.id, "collected")]
