@@ -22,6 +22,7 @@ DfbatchError
 │   ├── NotTheApi                   a proxy, a login page, another service
 │   └── Unreachable(ConnectionError)   nothing was accepted: no connection, no name, no TLS
 │       └── Ambiguous               the request left, and no answer tells whether it was accepted
+│           └── Overloaded          the API itself said 529: it was hardly accepted, and that is checked
 ├── LedgerError(OSError)            the ledger folder cannot be used
 │   └── DiskFull
 ├── RunError                        a run cannot go on by itself; carries `.run`
@@ -218,6 +219,10 @@ class Unreachable(ApiError, ConnectionError):
 
 class Ambiguous(Unreachable):
     """The request left and the answer is missing: the server may have accepted it."""
+
+
+class Overloaded(Ambiguous):
+    """529 in the API's own words: it hardly accepted that, and a minute of listings without it is proof."""
 
 
 class LedgerError(DfbatchError, OSError):

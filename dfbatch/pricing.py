@@ -183,7 +183,8 @@ class Cost:
     `reserved` is the most that what is under way may cost, `forecast` the range in which the whole run will end (a
     `forecasts.Range`), by its answers so far, or by its bytes. `outlook` is what it was expected to cost before most of
     it was sent: after its pilot, where it has one. `saved` says what was not paid, and why. `chunks` and `outcomes` say
-    where it went, and each sums to `spent`: `pd.DataFrame(run.cost.chunks)` is a table.
+    where it went, and each sums to `spent`: `pd.DataFrame(run.cost.chunks)` is a table. `unknown` is the most that may
+    have been billed besides, for requests through `/v1/messages` whose replies were lost; a budget counts it as spent.
     """
 
     spent: float | None
@@ -195,6 +196,7 @@ class Cost:
     outlook: Any = None
     chunks: tuple[ChunkCost, ...] = ()
     outcomes: tuple[OutcomeCost, ...] = ()
+    unknown: float | None = 0.0
 
     @property
     def error(self) -> float | None:
@@ -214,8 +216,9 @@ class Cost:
         return self.tokens.cache_read / marked if marked else None
 
     def __str__(self) -> str:
-        """`$0.41`, `$0.41 as-if` or `unknown`."""
-        return dollars(self.spent, as_if=self.as_if)
+        """`$0.41`, `$0.41 as-if`, `unknown` or `$0.41 (up to $0.002 more, not known)`."""
+        more = besides(self.unknown)
+        return dollars(self.spent, as_if=self.as_if) + (f" ({more})" if more else "")
 
     def __repr__(self) -> str:
         """A table for people."""
@@ -271,6 +274,17 @@ class Cost:
         by = {"batch": self.saved.batch, "dedupe": self.saved.dedupe, "reuse": self.saved.reuse}
         by["cache"] = self.saved.cache
         return [(f"saved by {how}", dollars(usd, as_if=self.as_if)) for how, usd in by.items() if usd]
+
+
+def besides(unknown: float | None) -> str:
+    """What may have been billed besides what is known, in words; empty where nothing is.
+
+    >>> besides(0.002), besides(0.0), besides(None)
+    ('up to $0.002 more, not known', '', 'and more, not known')
+    """
+    if unknown is None:
+        return "and more, not known"
+    return f"up to {dollars(unknown)} more, not known" if unknown else ""
 
 
 def off_by(error: float) -> str:

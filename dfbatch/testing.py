@@ -50,11 +50,11 @@ class Emulator:
             raise PackageMissing(
                 f"the emulator is not installed: {error}", hint='pip install "dfbatch[local]"'
             ) from error
-        self._stack.enter_context(_own_ledger())
         self.requests = []
         self.server = Server(**self._settings)
         self.server.engine = _Recorded(self.server.engine, self.requests)
         self._stack.enter_context(self.server)
+        self._stack.enter_context(_own_ledger())  # left first: what is under way ends while the server is there
         backend = Anthropic(api_key="emulator", base_url=self.server.url)
         choose.push_default(backend)
         self._stack.callback(choose.pop_default, backend)

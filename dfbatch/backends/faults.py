@@ -17,6 +17,7 @@ from dfbatch.errors import (
     ApiError,
     NotFound,
     NotTheApi,
+    Overloaded,
     RateLimited,
     TooLarge,
     Unauthorized,
@@ -89,7 +90,7 @@ def check(response: httpx.Response, *, creating: bool = False, asking: bool = Fa
         "code": code,
     }
     if creating and not certain(status):
-        raise Ambiguous(
+        raise (Overloaded if overloaded(response) else Ambiguous)(
             what,
             "the server may have accepted the batch all the same",
             hint="it is not sent again by itself: that could be paid twice",
@@ -153,6 +154,20 @@ def said(response: httpx.Response) -> tuple[str, str, str | None]:
             code = str(details["error_code"]) if isinstance(details, dict) and details.get("error_code") else None
             return str(error.get("type", ""))[:_SHOWN], str(error.get("message", ""))[:_SHOWN], code
     return "", _text(response)[:_SHOWN] or response.reason_phrase, None
+
+
+def overloaded(response: httpx.Response) -> bool:
+    """Whether the API itself says that it is overloaded: its own body, and its id of the request.
+
+    What a proxy or a load balancer makes up has one of them at most.
+    """
+    if response.status_code != 529 or not response.headers.get("request-id"):
+        return False
+    with contextlib.suppress(msgspec.MsgspecError, ValueError, RecursionError):
+        body = msgspec.json.decode(response.content)
+        typed = isinstance(body, dict) and body.get("type") == "error" and isinstance(body.get("error"), dict)
+        return typed and body["error"].get("type") == "overloaded_error"
+    return False
 
 
 def _text(response: httpx.Response) -> str:

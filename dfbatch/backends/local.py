@@ -325,5 +325,10 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
     _leaving.set()
     if child.poll() is None:
         child.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             child.wait(5)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+    if child.stdout is not None:
+        child.stdout.close()  # else Python warns of it as it ends

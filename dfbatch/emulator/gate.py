@@ -92,7 +92,10 @@ class Gate:
 
     async def _strike(self, fault: Fault, scope: Scope, receive: Receive, bare: Send, headed: Send) -> None:
         transport = self._house.connections.get(scope.get("client"))
-        if fault.name == "lost_reply":
+        if fault.name == "lost_reply" and fault.options["how"] == "529":
+            await self._enter(scope, receive, wire.unheard)
+            await failure(wire.overloaded(), scope["state"]["call"].request_id)(scope, receive, headed)
+        elif fault.name == "lost_reply":
             await self._enter(scope, receive, wire.losing(transport, how=str(fault.options["how"])))
         elif fault.name == "slow":
             await self._enter(scope, receive, wire.slowed(headed, float(fault.options["seconds"])))

@@ -22,7 +22,7 @@ import numpy as np
 
 from dfbatch.errors import NoSuchRun
 from dfbatch.kinds import Kind
-from dfbatch.ledger.files import private_folder, translated
+from dfbatch.ledger.files import closed, private_folder, translated
 from dfbatch.ledger.lock import Lock
 from dfbatch.ledger.migrations import migrate, write_ahead
 from dfbatch.ledger.records import BatchRecord, ChunkRecord, RunRecord, Spec
@@ -60,6 +60,7 @@ class Ledger:
         self.folder = private_folder(folder)
         self._now = now
         self._guard = threading.RLock()
+        self._closed = False
         place = folder / "ledger.sqlite"
         with translated(place):
             place.touch(mode=0o600)
@@ -79,6 +80,7 @@ class Ledger:
     def close(self) -> None:
         """Close the database; files need no closing."""
         with self._guard:
+            self._closed = True
             self._link.close()
 
     @contextlib.contextmanager
@@ -96,6 +98,8 @@ class Ledger:
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
+        if self._closed:
+            raise closed(self.folder)
         try:
             yield
         except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
@@ -144,12 +148,10 @@ class Ledger:
 
     def run(self, run_id: str) -> RunRecord:
         """A run by its id, by the beginning of it, or the newest of that name."""
-        found = self._all("SELECT * FROM runs WHERE id = ?", run_id) or self._all(
-            "SELECT * FROM runs WHERE substr(id, 1, length(?1)) = ?1 AND length(?1) >= 4", run_id
-        )
-        found = found or self._all(
-            "SELECT * FROM runs WHERE name = ? ORDER BY created DESC, rowid DESC LIMIT 1", run_id
-        )
+        begins = "SELECT * FROM runs WHERE substr(id, 1, length(?1)) = ?1 AND length(?1) >= 4"
+        named = "SELECT * FROM runs WHERE name = ? ORDER BY created DESC, rowid DESC LIMIT 1"
+        found = self._all("SELECT * FROM runs WHERE id = ?", run_id)
+        found = found or self._all(begins, run_id) or self._all(named, run_id)
         if len(found) != 1:
             recent = ", ".join(record.id for record in self.runs()[:5]) or "none"
             raise NoSuchRun(
@@ -241,7 +243,7 @@ class Ledger:
         error: str = "",
         batch: BatchRecord | None = None,
         halves: Sequence[ChunkRecord] = (),
-        **noted: float | str,
+        **noted: float | str | None,
     ) -> str:
         """Carry a chunk over by the table of states, in one transaction with its batch or its halves.
 
@@ -267,12 +269,12 @@ class Ledger:
                 self._add(half, users)
             return step.act
 
-    def note(self, chunk_id: str, **noted: float | str) -> None:
+    def note(self, chunk_id: str, **noted: float | str | None) -> None:
         """Note about a chunk what changes nothing in its state."""
         with self.transaction():
             self._note(chunk_id, **noted)
 
-    def _note(self, chunk_id: str, **noted: float | str) -> None:
+    def _note(self, chunk_id: str, **noted: float | str | None) -> None:
         marks = ", ".join(f"{name} = ?" for name in noted)
         self._link.execute(f"UPDATE chunks SET {marks} WHERE id = ?", (*noted.values(), chunk_id))  # noqa: S608 - ours
 

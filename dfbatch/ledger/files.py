@@ -33,6 +33,15 @@ def private_folder(path: Path) -> Path:
     return path
 
 
+def closed(folder: Path) -> LedgerError:
+    """What to raise where a ledger is used after its end."""
+    return LedgerError(
+        f"the ledger at {folder} is closed",
+        "what the block of an emulator held is gone with it",
+        hint="use runs, answers and costs inside of the block: with Emulator(): …",
+    )
+
+
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
     """Turn what the operating system says about this place into the ledger's errors."""

@@ -67,7 +67,13 @@ def _second(link: sqlite3.Connection) -> None:
     link.execute("CREATE TABLE strangers (id TEXT PRIMARY KEY) WITHOUT ROWID")
 
 
-STEPS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (_first, _second)
+def _third(link: sqlite3.Connection) -> None:
+    """What left a chunk in doubt; requests that may be billed and never told."""
+    for column in ("doubt TEXT NOT NULL DEFAULT ''", "unheard INTEGER NOT NULL DEFAULT 0", "unheard_usd REAL"):
+        link.execute(f"ALTER TABLE chunks ADD COLUMN {column}")
+
+
+STEPS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (_first, _second, _third)
 
 
 def write_ahead(link: sqlite3.Connection) -> None:

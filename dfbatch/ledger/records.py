@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from dfbatch.kinds import Kind
+
+OVERLOADED: Final = "overloaded"  # the API itself said 529 to its create
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +46,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     cache: str = ""  # how long what all requests share is kept in the prompt cache: "", "5m" or "1h" …
     leads: bool = False  # … and whether one request goes ahead to write it
     marked: bool = False  # whether prompts hold marks of the user for it
+    function: str = ""  # the name of the function that makes the prompts, where one does
     strict: bool = False  # whether every answer counts as long as max_tokens until it is there
 
 
@@ -100,6 +103,9 @@ class ChunkRecord:
     answered: str = ""  # the model that answered
     organization: str = ""  # where it was sent, if the server told
     workspace: str = ""
+    doubt: str = ""  # what left it in doubt: OVERLOADED, or a reply that never came
+    unheard: int = 0  # requests asked through `/v1/messages` whose replies were lost, and …
+    unheard_usd: float | None = None  # … the most that they may have cost, USD; None where nobody knew the price
     seq: int = 0  # the order of chunks in the ledger; given by it
 
 

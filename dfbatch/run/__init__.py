@@ -14,9 +14,10 @@ history   what earlier answers tell      outlook   what was expected, kept for t
 views     a run as it is looked at       clicks    what is done to it from there;  waiting;  notice: telling of its end
 peek      the first answers              shares    how often each label;  failures: rows without an answer, and why
 standing  where a run stands that nobody carries on;  wording: errors that say the same;  ending: what stopped a run
+doubts    chunks nobody knows about: what is at stake
 groups    requests that begin alike
 leading   what of a run goes ahead        gate      what may be sent now;  budgets: what it may spend
-preflight the first request alone         now       what is asked at once
+preflight the first request alone         now       what is asked at once;  unheard: replies that were lost
 limits    what the server tells of models
 prices    whose prices count             costs     what a run cost;  accounts: what all of them cost
 parts     where the money went            stakes    the most that a chunk may cost

@@ -10,10 +10,11 @@ from dfbatch import pricing
 from dfbatch.errors import OptionError
 from dfbatch.ledger.files import read_array
 from dfbatch.ledger.states import COLLECTED
-from dfbatch.pricing import NONE, Tokens, dollars
+from dfbatch.pricing import NONE, Tokens, besides, dollars
 from dfbatch.progress.words import plain
 from dfbatch.run.costs import BATCHED
 from dfbatch.run.prices import known
+from dfbatch.run.unheard import unheard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,11 +40,13 @@ class Account:
     tokens: Tokens = NONE
     spent: float | None = 0.0
     as_if: bool = False
+    unknown: float | None = 0.0  # USD at most that may have been billed besides: replies that were lost
 
     def __str__(self) -> str:
         """The line."""
         usd, used = dollars(self.spent, as_if=self.as_if), self.tokens
-        return f"{self.about:<24} {self.requests:>10,} requests  {usd:>14}  ({used.input:,} in, {used.output:,} out)"
+        line = f"{self.about:<24} {self.requests:>10,} requests  {usd:>14}  ({used.input:,} in, {used.output:,} out)"
+        return "  ".join(filter(None, [line, besides(self.unknown)]))
 
     def plus(self, other: Account) -> Account:
         """Both."""
@@ -54,6 +57,7 @@ class Account:
             self.tokens + other.tokens,
             (self.spent or 0.0) + (other.spent or 0.0) if known_too else None,
             self.as_if,
+            None if None in (self.unknown, other.unknown) else (self.unknown or 0.0) + (other.unknown or 0.0),
         )
 
 
@@ -66,8 +70,9 @@ def accounts(ledger: Ledger, *, since: float, by: str) -> list[Account]:
         raise OptionError(f"by={by!r}", hint="one of " + ", ".join(map(repr, _BY)))
     lines: dict[tuple[str, bool], Account] = {}
     for record in reversed(ledger.runs()):
-        for chunk in ledger.chunks(record.id, COLLECTED):
-            if chunk.run == record.id and chunk.changed >= since:
+        for chunk in ledger.chunks(record.id):
+            counts = chunk.state == COLLECTED or chunk.unheard
+            if counts and chunk.run == record.id and chunk.changed >= since:
                 account = _account(ledger, record, chunk, _BY[by](record, chunk))
                 key = (account.about, account.as_if)
                 lines[key] = lines[key].plus(account) if key in lines else account
@@ -91,6 +96,8 @@ def spent(ledger: Ledger, record: RunRecord, chunks: Iterable[ChunkRecord]) -> f
 
 
 def _account(ledger: Ledger, record: RunRecord, chunk: ChunkRecord, about: str) -> Account:
+    if chunk.state != COLLECTED:
+        return Account(about, as_if=not record.spends, unknown=unheard([chunk]))
     found = read_array(ledger.chunk_file(chunk.id, "found.npy"))
     model = known(ledger.folder, record.spec.prices).find(chunk.model or record.model)
     each = pricing.costs(model, found, batch=chunk.kind in BATCHED)
@@ -100,4 +107,5 @@ def _account(ledger: Ledger, record: RunRecord, chunk: ChunkRecord, about: str) 
         tokens=Tokens.of(found),
         spent=None if each is None else float(each.sum()),
         as_if=not record.spends,
+        unknown=unheard([chunk]),
     )

@@ -73,6 +73,8 @@ def give_up(ledger: Ledger, record: RunRecord, chunk: ChunkRecord, event: str, *
     """Give up a chunk in doubt; one of this run is asked again as it was, in the same moment and hence once."""
     copies = copied(ledger, chunk, record) if asks and chunk.run == record.id else []
     if ledger.happen(chunk.id, event, error=error, halves=copies):
+        if copies and event == "absent":  # the copy holds its prompts; an API overloaded for hours would fill the disk
+            ledger.chunk_file(chunk.id, "spool").unlink(missing_ok=True)
         return True
     remove(ledger, [copy.id for copy in copies])
     return False

@@ -16,7 +16,7 @@ from dfbatch import waves
 from dfbatch.bounds import Sample
 from dfbatch.errors import BudgetReached
 from dfbatch.ledger.states import ABANDONED, OVER, PLANNED, RELEASED, SPLIT
-from dfbatch.pricing import dollars
+from dfbatch.pricing import besides, dollars
 from dfbatch.progress.words import many
 from dfbatch.run import budgets, costs
 from dfbatch.run.budgets import ALIKE
@@ -48,6 +48,11 @@ class Allowance:
         admitted = [chunk for chunk in own if chunk.id in self.passed and chunk.id != asking.id]
         return [*costs.under_way(self._work), *admitted]
 
+    def returned(self, chunk: ChunkRecord) -> None:
+        """Forget a chunk that passed and was not accepted."""
+        self.passed.discard(chunk.id)
+        self._worst.pop(chunk.id, None)  # a batch costs half of what is asked at once
+
     async def look_up(self, chunk: ChunkRecord) -> None:
         """The most that requests may cost, of all chunks that count for this one: their spools are read once."""
         near = [each for each in self._work.own() if self._alike(each) and each.state not in OVER]
@@ -60,7 +65,7 @@ class Allowance:
 
         A later batch may tell more where something under way `waits`.
         """
-        left = budget - self.spent - self._reserved(each for each in held if not self._alike(each))
+        left = budget - self.spent - self._unknown - self._reserved(each for each in held if not self._alike(each))
         if left <= 0 < self._worst[chunk.id]:
             return 0
         if self._alike(chunk):
@@ -79,6 +84,11 @@ class Allowance:
     def spent(self) -> float:
         """USD so far."""
         return costs.spent(self._work) or 0.0
+
+    @property
+    def _unknown(self) -> float:
+        """What lost replies may have cost at most."""
+        return costs.unknown(self._work)
 
     def _alike(self, chunk: ChunkRecord) -> bool:
         """Whether the costs of a chunk can be told by the answers so far."""
@@ -111,18 +121,19 @@ class Allowance:
         """What to raise where nothing of a chunk may go, and nothing is waited for."""
         run_id, spent = self._work.record.id, self.spent
         reserved = self._reserved(each for each in held if not self._alike(each)) + self._reserved_alike(held)
-        left = budget - spent - reserved
+        left = budget - spent - self._unknown - reserved
         waiting = sum(each.requests for each in self._work.own() if each.state not in OVER)
         most = self._worst[chunk.id]
         alike = self._alike(chunk)
         sample = self._sample() if alike else Sample(most=most)
         fits = sample.affordable(left, chunk.requests, of=self._of() if alike else 0) if left > 0 else 0
         some = f"{fits:,} of {many(waiting, 'request')}" if fits else f"not one of {many(waiting, 'request')}"
-        held_back = f"; {dollars(reserved)} more may be billed for what is in doubt or lost" if reserved else ""
+        held_back = f"; up to {dollars(reserved)} more for what is in doubt or lost" if reserved else ""
         return BudgetReached(
             f"run {run_id} paused with {dollars(max(0.0, left))} left of {BUDGET} {dollars(budget)}: too little for a"
             f" batch worth sending ({some}, up to {dollars(most)} each)",
             f"{dollars(spent)} is spent{held_back}; what is answered is kept: run.partial()",
+            *filter(None, [besides(self._unknown)]),
             hint=self.way_on(budget),
             spent=spent,
             left=budget - spent,
@@ -143,7 +154,7 @@ class Allowance:
         for each in ahead:
             if each.id not in self._worst:
                 self._worst[each.id] = budgets.worst(work, each)
-        certain = self.spent + self._reserved(each for each in ahead if not self._alike(each))
+        certain = self.spent + self._unknown + self._reserved(each for each in ahead if not self._alike(each))
         count, sample = sum(each.requests for each in alike), self._sample()
         if not count:
             return certain

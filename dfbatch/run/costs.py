@@ -29,6 +29,7 @@ from dfbatch.run.history import longest
 from dfbatch.run.now import PILOT_NOW
 from dfbatch.run.parts import by_outcome, of_bill
 from dfbatch.run.stakes import at_most
+from dfbatch.run.unheard import unheard
 
 if TYPE_CHECKING:
     from dfbatch.forecasts import Forecast
@@ -67,6 +68,7 @@ def cost(work: Work, take: Array) -> Cost:
         as_if=not (record.spends and work.backend.spends),
         saved=saved(work, take),
         reserved=reserved(work),
+        unknown=unheard(work.own()),
         forecast=expected(work),
         outlook=None if work.own(FORGONE, LOST, RELEASED) else outlook.noted(work.ledger, record.id),
         chunks=tuple(sorted((part.chunk for part in told), key=lambda chunk: chunk.chunk)),
@@ -170,6 +172,11 @@ def spent(work: Work) -> float | None:
     """USD that all answers of the run's own chunks cost so far."""
     each = [_sum(work, chunk) for chunk in work.sheet.chunks if chunk.id in work.sheet.bills]
     return None if any(usd is None for usd in each) else math.fsum(usd for usd in each if usd is not None)
+
+
+def unknown(work: Work) -> float:
+    """USD that lost replies may have cost at most: to a budget, it is spent."""
+    return unheard(work.own()) or 0.0
 
 
 def _sum(work: Work, chunk: ChunkRecord, **changes: bool) -> float | None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dfbatch.run.notice import Notice
 
 STEP: Final = 0.2  # seconds between looks of a waiting thread: interrupts are served this often
+LAST_LOOK: Final = 10.0  # seconds that a run may take to end where its ledger is closed
 LAST_POST: Final = 600.0  # seconds that a POST under way may hold up the end of the process
 
 live: Final[dict[str, Run]] = {}  # runs under way in this process, by id
@@ -40,6 +41,8 @@ class Driver:
         self._run = weakref.ref(run)
         self._id = work.record.id
         self._future: concurrent.futures.Future[None] | None = None
+        self._stay: Callable[[], None] = lambda: None  # nothing is to be done any more as the process ends
+        self._task: asyncio.Task[None] | None = None
         self._told_models = False
         self._notices: list[Notice] = []  # whom to tell when it has ended
         self._guard = threading.Lock()
@@ -73,10 +76,26 @@ class Driver:
             work.status, work.message = ("sending" if sending else "waiting"), ""
         if run := self._run():
             live[self._id] = run  # kept while it is under way, whoever forgets it
-        leaving = thread.on_leaving(self._leave)
-        self._future = thread.start(work.drive())
+        self._stay = leaving = thread.on_leaving(self._leave)
+        self._future = thread.start(self._carried())
         self._told = False
         self._future.add_done_callback(lambda future: self._over(future, run, leaving))
+
+    async def _carried(self) -> None:
+        self._task = asyncio.current_task()
+        await self._work.drive()
+
+    def stop(self) -> None:
+        """Leave the run as it stands, because its ledger is closed; the POST under way is finished, if that is soon."""
+        self._work.sending = False
+        deadline = time.monotonic() + LAST_LOOK
+        while self._work.posting and self.running and time.monotonic() < deadline:
+            self.pause(STEP)
+        if self._future is not None and self.running:
+            thread.call(lambda: self._task and self._task.cancel())
+            concurrent.futures.wait([self._future], timeout=LAST_LOOK)
+        self._stay()
+        live.pop(self._id, None)
 
     def notify(self, how: Notice, *, over: bool) -> None:
         """Tell when it ends here; at once, where it has ended."""
@@ -136,6 +155,11 @@ class Driver:
         """The end of what is under way, for async code."""
         if self._future is not None:
             await asyncio.shield(asyncio.wrap_future(self._future))
+
+    @property
+    def tied(self) -> bool:
+        """Whether what answers ends with this process."""
+        return self._work.backend.kind == "local"
 
     @property
     def sending(self) -> bool:

@@ -1,14 +1,13 @@
-"""How a run ended, where it did not end well: chunks in doubt and what is at stake, chunks never sent, batches lost."""
+"""How a run ended, where it did not end well: chunks never sent, batches lost. Chunks in doubt are in `doubts.py`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from dfbatch.errors import BatchLost, InDoubt, InputError, RunPaused
+from dfbatch.errors import BatchLost, InputError, RunPaused
 from dfbatch.ledger.states import IN_DOUBT, LOST
-from dfbatch.pricing import dollars
 from dfbatch.progress.words import many
-from dfbatch.run.stakes import at_most
+from dfbatch.run.doubts import in_doubt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,14 +53,6 @@ def way_on(run_id: str, message: str) -> str:
     return f"dfbatch.open({run_id!r}).resume(budget=…) goes on" if BUDGET in message else ""
 
 
-def doubt(work: Work, chunks: Sequence[ChunkRecord]) -> str:
-    """One line about chunks in doubt; empty where there are none."""
-    if not chunks:
-        return ""
-    some = "1 chunk" if len(chunks) == 1 else f"{len(chunks)} chunks"
-    return f"{some} in doubt, {_stake(work, chunks)} at stake: looked for at the server (10 minutes)"
-
-
 def stopped(work: Work, unsent: Sequence[ChunkRecord]) -> RunPaused | None:
     """What keeps a run from being done, where nothing went wrong while it was carried out."""
     run_id = work.record.id
@@ -94,35 +85,6 @@ def _lost(run_id: str, lost: Sequence[ChunkRecord]) -> BatchLost:
         hint=f"dfbatch.open({run_id!r}).retry(which='missing') asks those again, and pays for them again;"
         " .resume() looks for the batch once more; .resume(lost='missing') lets them go",
     )
-
-
-def in_doubt(work: Work, chunks: Sequence[ChunkRecord]) -> InDoubt:
-    """What stops a run while nobody knows whether the API has some of its chunks."""
-    record = work.record
-    count = sum(chunk.requests for chunk in chunks)
-    some, are = ("1 chunk", "is") if len(chunks) == 1 else (f"{len(chunks)} chunks", "are")
-    return InDoubt(
-        f"{some} of run {record.id} {are} in doubt: {count:,} requests were sent, and no answer told whether the API"
-        " accepted them",
-        f"{_stake(work, chunks)} may be billed for them already; nothing is sent again by itself",
-        *dict.fromkeys(_why(chunk.error) for chunk in chunks if chunk.error),
-        hint=f"dfbatch.open({record.id!r}).wait() looks for them at the server for ten minutes; to ask them again at"
-        f" once, and perhaps pay twice: dfbatch.open({record.id!r}).resolve(pay_twice=True)",
-    )
-
-
-def _why(error: str) -> str:
-    """The first line of an error, and the id by which the API's support finds the call."""
-    first, *rest = error.splitlines()
-    return "; ".join([first, *(line for line in rest if line.startswith("request-id: "))])
-
-
-def _stake(work: Work, chunks: Sequence[ChunkRecord]) -> str:
-    highs = [at_most(work.models, work.record, chunk) for chunk in chunks]
-    known = [high for high in highs if high is not None]
-    if len(known) < len(highs):
-        return "an unknown sum (no price for this model)"
-    return f"at most {dollars(sum(known), as_if=not work.backend.spends)}"
 
 
 def cancel(ledger: Ledger, sheet: Sheet, chunks: Sequence[ChunkRecord]) -> None:

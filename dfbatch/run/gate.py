@@ -87,6 +87,13 @@ class Gate:
             self._heed_pilot()
         return await self._afford(chunk)
 
+    def returned(self, chunk: ChunkRecord) -> None:
+        """A chunk that passed was not accepted: nothing is held for it until it is admitted anew.
+
+        Else a chunk that asks would wait for it to end, and it would wait for its turn to ask.
+        """
+        self._allowance.returned(chunk)
+
     @property
     def _goes_on(self) -> bool:
         return self._work.may_send and not self.stopped

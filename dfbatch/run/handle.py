@@ -361,8 +361,8 @@ class Run:
     def resolve(self, *, pay_twice: bool) -> Run:
         """Ask the requests of chunks in doubt again, though they may be billed already; returns the run, under way.
 
-        Without it, waiting looks for them at the server and finds out within ten minutes, or when the batch that may
-        be theirs has ended. Should the first batch turn up later, the second is canceled if it still runs.
+        Without it, waiting looks for them at the server and finds out within ten minutes, or when the batch that may be
+        theirs has ended. Should the first batch turn up later, the second is canceled if it still runs.
         """
         acts.resolve(self._work, pay_twice=pay_twice)
         self._driver.drive(sending=True)

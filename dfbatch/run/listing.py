@@ -15,12 +15,13 @@ from dfbatch.distinct import locate
 from dfbatch.ledger.files import read_array
 from dfbatch.ledger.states import COLLECTED, ENDED, SUBMITTED
 from dfbatch.pictures import PLAIN
-from dfbatch.pricing import dollars
+from dfbatch.pricing import besides, dollars
 from dfbatch.progress.words import plain
 from dfbatch.results import SUCCEEDED
 from dfbatch.run.accounts import spent
 from dfbatch.run.ending import MEND, of_the_call
 from dfbatch.run.polling import kept_until
+from dfbatch.run.unheard import unheard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -51,13 +52,15 @@ class Listed:
     usd: float | None
     as_if: bool
     room: int  # bytes on the disk
+    unknown: float | None = 0.0  # USD at most that may have been billed besides
 
     @classmethod
     def of(cls, ledger: Ledger, record: RunRecord, status: str, message: str, runs: frozenset[str]) -> Listed:
         """The line of a run; `runs` are all of the ledger."""
         chunks = ledger.chunks(record.id)
         last = kept(ledger, chunks, datetime.now(UTC))
-        notes = [message, "" if last[-10:] in message else last]  # the message may say it already
+        more = unheard(chunk for chunk in chunks if chunk.run == record.id)
+        notes = [message, "" if last[-10:] in message else last, besides(more)]  # the message may say it already
         usd, room = spent(ledger, record, chunks), sum(map(size, files(ledger, record, chunks, runs)))
         return cls(
             run=record.id,
@@ -73,6 +76,7 @@ class Listed:
             usd=usd,
             as_if=not record.spends,
             room=room,
+            unknown=more,
         )
 
     def __str__(self) -> str:
@@ -115,6 +119,8 @@ def _sum(lines: Sequence[Listed], *, as_if: bool) -> str:
     known = [line.usd for line in lines if line.usd is not None]
     sums = [dollars(math.fsum(known), as_if=as_if)] if known else []
     sums += ["an unknown sum"] if len(known) < len(lines) else []
+    unknown = [line.unknown for line in lines]
+    sums += filter(None, [besides(None if None in unknown else math.fsum(usd for usd in unknown if usd is not None))])
     return " and ".join(sums) + ("" if as_if else " spent")
 
 

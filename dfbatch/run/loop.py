@@ -25,7 +25,7 @@ from dfbatch.ledger.states import (
     SUBMITTED,
     UNSENT,
 )
-from dfbatch.run import again, ending, tries
+from dfbatch.run import again, doubts, ending, tries
 from dfbatch.run.clock import Clock, current
 from dfbatch.run.collect import Collector
 from dfbatch.run.ending import first_line
@@ -68,12 +68,15 @@ class Work:
     before: str = ""  # why it had paused, where nothing is sent this time and that still holds
     error: DfbatchError | None = None
     lock_held: bool = False
+    told_missing: bool = False  # the line that matters says that a batch cannot be seen
     restart: bool = False  # something is to be sent that was not there before: one more round is needed
     posting: set[str] = field(default_factory=set)  # chunks whose POST is under way
     waking: asyncio.Event = field(default_factory=asyncio.Event)  # of the loop, and …
     stirring: asyncio.Event = field(default_factory=asyncio.Event)  # … of what rests beside it: a pause clears its own
     offset: float = 0.0  # the server's clock minus ours, seconds
     heard: float = 0.0  # the latest that the server's clock told: whatever is sent now is made after that
+    overloads: int = 0  # creates in a row that the API called itself overloaded for, and …
+    eased: float = 0.0  # … until when nothing is sent for that, in our clock
     unasked: int = 0  # requests that would be asked again if we might send
     sums: dict[tuple[object, ...], float | None] = field(default_factory=dict)  # of bills, for `costs.py`
     parts: dict[str, Parts] = field(default_factory=dict)  # of each chunk's bill, likewise
@@ -278,12 +281,20 @@ class Work:
         ended = [chunk for chunk in self.chunks(ENDED, COLLECTED) if not collector.has(chunk)]
         collector.start(filter(self.poller.may_collect, ended), then=self.wake)
         waiting = bool(ended) or collector.busy or any(map(self._waits_for, self.ledger.chunks(self.record.id)))
-        if ended:
-            self.say("collecting")
-        elif waiting and not self.own(PLANNED):
-            doubt = ending.doubt(self, self.chunks(*IN_DOUBT))
-            self.say("canceling" if self.canceling else "waiting", doubt or self.poller.notice())
+        self._tell(collecting=bool(ended), waiting=waiting)
         return waiting
+
+    def _tell(self, *, collecting: bool, waiting: bool) -> None:
+        """Say what is waited for; where something is still to be sent, its sender does."""
+        missing = self.poller.missing()
+        if collecting:
+            self.say("collecting", missing)
+        elif waiting and not self.own(PLANNED):
+            doubt = doubts.doubt(self, self.chunks(*IN_DOUBT))
+            self.say("canceling" if self.canceling else "waiting", doubt or self.poller.notice())
+        elif waiting and (missing or self.told_missing):
+            self.say(self.status, missing)
+        self.told_missing = bool(missing)
 
     async def _heed_collected(self, collector: Collector) -> None:
         """A 404 on results may pass; anything else is raised."""

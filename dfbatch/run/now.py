@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -19,6 +20,7 @@ from dfbatch.ledger.files import lines, read_array, sync_folder, translated
 from dfbatch.requests import custom_ids, unmarked
 from dfbatch.run.ending import first_line
 from dfbatch.run.spools import shared_of
+from dfbatch.run.unheard import REFUSED, as_noted, lost, not_heard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,15 +61,22 @@ async def answer_now(work: Work, chunk: ChunkRecord) -> None:
     finally:
         work.posting.discard(chunk.id)
         if asking.fruitless:  # a server in trouble, or no network: it goes in a batch, as a pilot all the same
-            results_file(work, chunk).unlink(missing_ok=True)
-            asked_file(work, chunk).unlink(missing_ok=True)
-            work.ledger.happen(chunk.id, "not accepted", kind="pilot")
-            work.restart = True  # what waits for it holds the door: all are sent in a new round
+            _leave_to_batch(work, chunk)
         else:
             keep(work, chunk)
         work.wake()
     if asking.stopped is not None:
         raise asking.stopped
+
+
+def _leave_to_batch(work: Work, chunk: ChunkRecord) -> None:
+    """What waits for it holds the door: all are sent in a new round."""
+    path, asked = results_file(work, chunk), asked_file(work, chunk)
+    work.ledger.happen(chunk.id, "not accepted", kind="pilot", **as_noted(work, chunk, lost(asked, path)))
+    work.gate.returned(chunk)
+    path.unlink(missing_ok=True)
+    asked.unlink(missing_ok=True)
+    work.restart = True
 
 
 def results_file(work: Work, chunk: ChunkRecord) -> Path:
@@ -84,12 +93,12 @@ def _let_go(work: Work, chunk: ChunkRecord) -> None:
     """What a process that died had not asked yet may be asked by others; of a pilot, what was in flight too."""
     path, asked = results_file(work, chunk), asked_file(work, chunk)
     ids = custom_ids(chunk.nonce, read_array(work.ledger.chunk_file(chunk.id, "map.npy"))).tolist()
-    known = {*lines(asked)} if asked.exists() else set()
+    known = Counter(lines(asked)) if asked.exists() else Counter[bytes]()
     told = path.read_bytes() if path.exists() else b""
     for name in ids:
         if b'"%b"' % name in told:
             continue
-        if name not in known:
+        if name not in known or (chunk.kind == PILOT_NOW and known[name] <= known[REFUSED + name]):
             write(path, name.decode(), b'{"type":"expired"}')
         elif chunk.kind == PILOT_NOW:
             write(path, name.decode(), _error("timeout_error", UNHEARD))
@@ -97,7 +106,7 @@ def _let_go(work: Work, chunk: ChunkRecord) -> None:
 
 def keep(work: Work, chunk: ChunkRecord) -> None:
     """What came is the chunk's results, now whole under their name."""
-    path, whole = results_file(work, chunk), work.ledger.chunk_file(chunk.id, "jsonl")
+    path, whole, asked = results_file(work, chunk), work.ledger.chunk_file(chunk.id, "jsonl"), asked_file(work, chunk)
     if not whole.exists():  # else a kill fell between the steps
         _let_go(work, chunk)
         if path.exists():
@@ -105,8 +114,8 @@ def keep(work: Work, chunk: ChunkRecord) -> None:
         else:
             whole.touch(mode=0o600)
     sync_folder(path.parent)
-    asked_file(work, chunk).unlink(missing_ok=True)
-    work.ledger.happen(chunk.id, "answered")
+    work.ledger.happen(chunk.id, "answered", **as_noted(work, chunk, lost(asked, whole)))
+    asked.unlink(missing_ok=True)  # not before: it says what may be billed and was never told
 
 
 class _Asking:
@@ -141,6 +150,8 @@ class _Asking:
                     return  # else `missing`, said so, never asked again by itself
                 except DfbatchError as error:
                     tries += 1
+                    if not not_heard(error):
+                        _append(self._asked, REFUSED + name.encode() + b"\n")
                     if not await self._goes_on(error, tries):
                         write(self._path, name, self._unanswered(error))
                         return

@@ -6,6 +6,7 @@ Looking for batches we do not know is in `search.py`.
 from __future__ import annotations
 
 import logging
+import time
 import zlib
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from dfbatch.backends.faults import certain
 from dfbatch.errors import ApiError, RateLimited, Unauthorized, WrongWorkspace
 from dfbatch.ledger.states import ENDED, SUBMITTED
+from dfbatch.progress.words import many
 from dfbatch.run.ending import first_line
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class Poller:
         self._looks = 0
         self._due = 0.0
         self._warned: set[str] = set()
+        self._warned_gone: set[str] = set()
         self._placed = False  # whether the server told where this key belongs
         self._later: dict[str, float] = {}  # chunks whose results were not to be had: when to ask again
 
@@ -124,6 +127,9 @@ class Poller:
         check_place(self._work, f"batch {batch.id}", batch)
         now = self._work.clock.now()
         since = self._gone_since.setdefault(chunk.id, now)
+        if chunk.id not in self._warned_gone:
+            self._warned_gone.add(chunk.id)
+            log.info("run %s: %s", chunk.run, self._missing(chunk, batch.id))
         if now - since >= BELIEVED_LOST:
             self._gone(chunk, f"batch {batch.id} is not there any more: it was deleted at the server")
         elif chunk.state == ENDED:
@@ -133,8 +139,29 @@ class Poller:
         self._work.ledger.happen(chunk.id, "gone", error=why)
         log.warning("run %s: %s", chunk.run, why)
 
+    def missing(self) -> str:
+        """One line about batches of which the server says that they are not there; empty where it shows all."""
+        gone = [chunk for chunk in self._work.chunks(SUBMITTED, ENDED) if chunk.id in self._gone_since]
+        known = [(chunk, batch) for chunk in gone if (batch := self._work.ledger.batch(chunk.id))]
+        if not known:
+            return ""
+        first = min(known, key=lambda pair: self._gone_since[pair[0].id])
+        more = f" (and {many(len(known) - 1, 'more batch')})" if len(known) > 1 else ""
+        return self._missing(first[0], first[1].id) + more
+
+    def _missing(self, chunk: ChunkRecord, batch_id: str) -> str:
+        """What is believed of a batch that answers 404, until when, and what comes then."""
+        until = time.strftime("%H:%M", time.localtime(self._gone_since[chunk.id] + BELIEVED_LOST))
+        what = f"the results of batch {batch_id} are" if chunk.state == ENDED else f"batch {batch_id} is"
+        return (
+            f"the server says that {what} not there (404); that may pass, so it is asked again until {until}"
+            f" ({BELIEVED_LOST / 60:.0f} minutes); then the run pauses and says how to go on"
+        )
+
     def notice(self) -> str:
-        """One line about the end of a batch's life, where it is near."""
+        """One line about a batch that cannot be seen, or about the end of a batch's life, where it is near."""
+        if missing := self.missing():
+            return missing
         told = [line for chunk, batch in self.open() if (line := self._near(chunk, batch))]
         return told[0] if told else ""
 

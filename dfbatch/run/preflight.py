@@ -17,6 +17,7 @@ from dfbatch.requests import custom_ids, unmarked
 from dfbatch.run.ending import first_line
 from dfbatch.run.now import keep, results_file, write
 from dfbatch.run.spools import shared_of
+from dfbatch.run.unheard import as_noted, not_heard
 
 if TYPE_CHECKING:
     from dfbatch.ledger.records import ChunkRecord
@@ -45,8 +46,9 @@ async def preflight(work: Work, chunk: ChunkRecord) -> None:
         if isinstance(error, ApiError) and error.status in TELLING and not isinstance(error, NotTheApi):
             work.ledger.happen(chunk.id, "refused", error=first_line(error))
             raise _refused(error, int(requests["position"][0])) from None
-        log.info("run %s: the first request goes with the others: %s", chunk.run, first_line(error) or "no answer")
-        leave_to_batch(work, chunk)
+        told = first_line(error) or "no answer"
+        log.info("run %s: the first request goes with the others: %s", chunk.run, told)
+        leave_to_batch(work, chunk, unheard=not_heard(error))
     else:
         name = custom_ids(chunk.nonce, requests)[0].decode()
         write(results_file(work, chunk), name, b'{"type":"succeeded","message":' + message + b"}")
@@ -56,9 +58,9 @@ async def preflight(work: Work, chunk: ChunkRecord) -> None:
         work.wake()
 
 
-def leave_to_batch(work: Work, chunk: ChunkRecord) -> None:
+def leave_to_batch(work: Work, chunk: ChunkRecord, *, unheard: bool) -> None:
     """It goes in a batch; after a kill, or without an answer, it may be billed twice: the one request that may."""
-    work.ledger.happen(chunk.id, "not accepted", kind="")
+    work.ledger.happen(chunk.id, "not accepted", kind="", **as_noted(work, chunk, int(unheard)))
 
 
 def recover(work: Work, chunk: ChunkRecord) -> None:
@@ -66,7 +68,7 @@ def recover(work: Work, chunk: ChunkRecord) -> None:
     if results_file(work, chunk).exists():
         keep(work, chunk)
     else:
-        leave_to_batch(work, chunk)
+        leave_to_batch(work, chunk, unheard=True)
 
 
 def _refused(error: ApiError, row: int) -> ApiError:

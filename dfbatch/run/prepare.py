@@ -244,6 +244,7 @@ class _Made:
             marked=cache.marked,
             budget=named(options.budget),
             strict=options.budget_mode == "strict",
+            function=self.prompt.text.partition(" (")[0] if self.prompt.kind == "callable" else "",
         )
         return RunRecord(
             id=self.run_id,

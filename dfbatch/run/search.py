@@ -2,7 +2,8 @@
 
 A listing says how many requests a batch has and when it was made, not whose it is. So a batch of the right count is a
 candidate; what proves it is a line of its results. Absence counts as proof only after complete listings over ten
-minutes of the server's time: the one assumption, that an accepted batch is listed by then.
+minutes of the server's time: the one assumption, that an accepted batch is listed by then. Where the API itself
+answered that it is overloaded, one minute: it has refused, and is believed but for what listings show.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import TYPE_CHECKING, Final
 from dfbatch.distinct import locate
 from dfbatch.errors import NotFound
 from dfbatch.ledger.files import read_array
-from dfbatch.ledger.states import ABANDONED, IN_DOUBT, PLANNED, POSTED, PROVISIONAL, SUBMITTED
+from dfbatch.ledger.states import ABANDONED, IN_DOUBT, ORPHANED, PLANNED, POSTED, PROVISIONAL, SUBMITTED
+from dfbatch.progress.words import duration
 from dfbatch.requests import NONCE_WIDTH
 from dfbatch.results import parse
 from dfbatch.run.again import give_up
+from dfbatch.run.doubts import PROOF, proof
 from dfbatch.run.polling import cancel, check_place
 from dfbatch.run.relics import record_of
 
@@ -28,10 +31,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dfbatch")
 
-PROOF: Final = 600.0  # seconds of the server's time without a candidate, before a chunk counts as not accepted
 MARGIN: Final = 600.0  # seconds that the server's clock may disagree with what we take it for
 FIRST: Final = 2.0  # seconds between listings at first; doubles …
 SLOWEST: Final = 60.0  # … up to this
+TOLD: Final = 1.0  # seconds: what the server's clock is told in
 PEEKED: Final = 1 << 24  # bytes of results in which a line with an id is looked for: the longest answers have 1 MB
 
 
@@ -57,6 +60,10 @@ class Search:
         in_doubt = any(self._work.looks_after(chunk) for chunk in self._work.chunks(*IN_DOUBT))
         return min(max(0.05, self._due - self._work.clock.now()), SLOWEST) if in_doubt else SLOWEST
 
+    def soon(self) -> None:
+        """Look at once: a chunk has just come to be in doubt."""
+        self._pause, self._due = FIRST, 0.0
+
     def hopes(self, chunk: ChunkRecord) -> bool:
         """Whether listings may yet tell what became of a chunk in doubt."""
         return chunk.id not in self._hopeless
@@ -78,6 +85,13 @@ class Search:
         unknown = [batch for batch in unknown if not await self._is_told(batch, sought)]
         for chunk in sought:
             self._judge(work.ledger.chunk(chunk.id), unknown, listing.now)
+        self._due = min(self._due, work.clock.now() + self._to_proof(listing.now))
+
+    def _to_proof(self, now: float) -> float:
+        """Seconds until the first of the chunks in doubt may be proved absent."""
+        orphans = self._work.chunks(ORPHANED)
+        left = [chunk.orphaned + proof(chunk.doubt) + TOLD - now for chunk in orphans if chunk.orphaned]
+        return min([max(FIRST, seconds) for seconds in left], default=SLOWEST)
 
     def _is_time(self, sought: list[ChunkRecord]) -> bool:
         """Abandoned chunks are looked for while anything is unsent or open, and once at the end."""
@@ -104,9 +118,9 @@ class Search:
             ledger.happen(chunk.id, "another candidate", error=chunk.error)
         if not chunk.orphaned:
             ledger.note(chunk.id, orphaned=now)
-        elif not candidates and not gone and now - chunk.orphaned >= PROOF:
+        elif not candidates and not gone and now - chunk.orphaned > proof(chunk.doubt):
             log.warning("run %s: chunk %d was not accepted: it is in no listing", chunk.run, chunk.ordinal)
-            why = "the server never accepted it: in no listing for ten minutes"
+            why = f"the server never accepted it: in no listing for {duration(proof(chunk.doubt))}"
             give_up(ledger, self._work.record, chunk, "absent", error=why, asks=not self._work.canceling)
             self._work.restart = True
         elif len(candidates) == 1 and not adopted and not gone:

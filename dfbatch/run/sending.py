@@ -17,13 +17,16 @@ from dfbatch.errors import (
     ApiError,
     DfbatchError,
     LedgerError,
+    Overloaded,
     RateLimited,
     RunPaused,
     TooLarge,
     Unreachable,
 )
-from dfbatch.ledger.records import BatchRecord, ChunkRecord
+from dfbatch.ledger.records import OVERLOADED, BatchRecord, ChunkRecord
 from dfbatch.ledger.states import PLANNED
+from dfbatch.progress.words import duration
+from dfbatch.run.doubts import proof
 from dfbatch.run.ending import first_line
 from dfbatch.run.limits import look
 from dfbatch.run.now import DIRECT, answer_now
@@ -41,6 +44,8 @@ log = logging.getLogger("dfbatch")
 
 UPLOADS: Final = 2  # posts under way: while one's reply is due, the next body is on its way out
 NETWORK_PAUSE: Final = 60.0  # the longest pause while the network is down, seconds
+LONGEST_WAIT: Final = 3600.0  # seconds that an overloaded API may ask for
+EASES: Final = (1.0, 4.0, 16.0, 60.0, 120.0, 300.0)  # seconds without a create after so many 529 in a row
 
 
 async def send(work: Work) -> None:
@@ -113,16 +118,19 @@ async def _sender(work: Work, queue: list[ChunkRecord], uplink: asyncio.Lock, do
             if chunk.kind == "preflight":
                 await preflight(work, chunk)
                 left = work.ledger.chunk(chunk.id)
+                work.gate.returned(left)
                 queue.extend([left] if left.state == PLANNED else [])
                 continue
             if chunk.kind in DIRECT:
                 await answer_now(work, chunk)
                 continue
             async with _turn(uplink) as handed:
-                refusal = await _post(work, chunk, queue, handed)
+                await _ease(work)  # and then one create at a time, until one is accepted
+                refusal = await _post(work, chunk, queue, (lambda: None) if work.overloads else handed)
             if refusal is None:
                 pause = 1.0
                 continue
+            work.gate.returned(chunk)
             queue.append(chunk)
             async with uplink:  # what holds one chunk holds the others
                 await work.rest(told(refusal, pause))
@@ -132,6 +140,17 @@ async def _sender(work: Work, queue: list[ChunkRecord], uplink: asyncio.Lock, do
         work.gate.stopped = True
         work.wake()
         raise
+
+
+async def _ease(work: Work) -> None:
+    """Leave an overloaded API alone for a while: what is sent meanwhile would only be in doubt too."""
+    left = work.eased - work.clock.now()
+    if not 0 < left <= LONGEST_WAIT or not work.may_send:
+        return
+    often = f", {work.overloads} times in a row" if work.overloads > 1 else ""
+    work.say("sending", f"waiting to send: the API is overloaded (529{often}); the next try is in {duration(left)}")
+    await work.rest(left)
+    work.say("sending")
 
 
 async def _post(
@@ -146,12 +165,7 @@ async def _post(
         sent = body(work.ledger, chunk, work.record, handed)
         accepted = await work.backend.submit(sent, work.record.spec.betas)
     except Ambiguous as error:
-        log.warning(
-            "run %s: chunk %d is in doubt: %s; its batch is looked for at the server, and it is sent again only when"
-            " ten minutes of listings have not shown it",
-            *(chunk.run, chunk.ordinal, first_line(error)),
-        )
-        work.ledger.happen(chunk.id, "no answer", error=str(error))
+        _doubt(work, chunk, error)
     except TooLarge as error:
         _halve(work, chunk, queue, error)
     except DfbatchError as error:  # certain: nothing was accepted
@@ -162,6 +176,22 @@ async def _post(
         work.posting.discard(chunk.id)
     work.wake()
     return None
+
+
+def _doubt(work: Work, chunk: ChunkRecord, error: Ambiguous) -> None:
+    """Nobody knows whether it was accepted: it is looked for at once, and the next create waits where that helps."""
+    doubt = ""
+    if isinstance(error, Overloaded):
+        doubt, work.overloads = OVERLOADED, work.overloads + 1
+        pause = EASES[min(work.overloads, len(EASES)) - 1]
+        work.eased = work.clock.now() + min(max(pause, error.retry_after or 0.0), LONGEST_WAIT)
+    log.warning(
+        "run %s: chunk %d is in doubt: %s; its batch is looked for at the server, and it is sent again only when %s"
+        " of listings have not shown it",
+        *(chunk.run, chunk.ordinal, first_line(error), duration(proof(doubt))),
+    )
+    work.ledger.happen(chunk.id, "no answer", error=str(error), doubt=doubt)
+    work.search.soon()
 
 
 def _refused(work: Work, chunk: ChunkRecord, error: DfbatchError) -> DfbatchError | None:
@@ -219,6 +249,7 @@ async def _note(work: Work, chunk: ChunkRecord, accepted: Accepted) -> None:
             hint=f"make the ledger writable again, then dfbatch.open({chunk.run!r}).resume()",
         ) from error
     work.hear(batch.created or 0.0)
+    work.overloads = 0
     work.poller.soon()
     if act == "cancel":
         with contextlib.suppress(ApiError):  # whoever polls asks again

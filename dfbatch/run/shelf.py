@@ -18,6 +18,7 @@ from dfbatch.ledger import Ledger, home
 from dfbatch.run.accounts import DAY, accounts
 from dfbatch.run.adopt import Adoption, named
 from dfbatch.run.claims import claim
+from dfbatch.run.driver import live
 from dfbatch.run.handle import Run
 from dfbatch.run.join import writer
 from dfbatch.run.listing import Listed, html, text
@@ -81,7 +82,10 @@ def _forget_all(folder: Path) -> None:
 
 
 def close_ledgers() -> None:
-    """Close every ledger this process opened; the next use opens it again."""
+    """Close every ledger this process opened; the next use opens it again. Runs under way are left as they stand."""
+    for run in [*live.values()]:
+        if run._ledger in _ledgers.values():  # noqa: SLF001 - of this room
+            run._driver.stop()  # noqa: SLF001
     for opened in _ledgers.values():
         opened.close()
     _ledgers.clear()

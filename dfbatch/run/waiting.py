@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
 SHOWN: Final = 1.0  # seconds between moments that are shown, or …
 REST: Final = 10.0  # … so many times as long as it took to look
+STILL: Final = {  # what a run that goes on is at
+    "planned": "not sent yet",
+    "pilot": "waiting for its pilot",
+    "sending": "still sending",
+    "waiting": "still waiting for answers",
+    "collecting": "still collecting answers",
+    "canceling": "still being canceled",
+}
 
 
 def watch(
@@ -40,7 +48,7 @@ def watch(
     try:
         while driver.running and not (until == "sent" and driver.all_sent):
             if deadline is not None and time.monotonic() >= deadline:
-                raise _still(run, timeout or 0.0)
+                raise _still(run, driver, timeout or 0.0)
             if clicks.detached:
                 raise Detached(driver.let_go(), run=run)
             if display and time.monotonic() >= due:
@@ -83,10 +91,13 @@ def watch_start(run: Run, driver: Driver) -> None:
         raise Detached(driver.detach(), run=run) from None
 
 
-def _still(run: Run, timeout: float) -> StillRunning:
+def _still(run: Run, driver: Driver, timeout: float) -> StillRunning:
+    sent, status = driver.all_sent, run.status
+    goes_on = "it goes on while this process lives" + ("" if sent else ", and goes on sending" * driver.sending)
     return StillRunning(
-        f"run {run.id} is still {run.status} after {timeout:g} s",
-        "it goes on",
-        hint=f"wait again, or come back with dfbatch.open({run.id!r})",
+        f"run {run.id} is {STILL.get(status, f'still {status}')} after {timeout:g} s",
+        *filter(None, [run.message]),
+        "all is sent: it goes on at the server" if sent and not driver.tied else goes_on,
+        hint=f"wait again, or come back with dfbatch.open({run.id!r}).{'wait' if sent else 'resume'}()",
         run=run,
     )

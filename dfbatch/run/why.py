@@ -16,7 +16,8 @@ import numpy as np
 from dfbatch.distinct import locate
 from dfbatch.errors import LedgerError, ModelChangedWarning, explain, outside
 from dfbatch.ledger.files import read_array
-from dfbatch.ledger.states import ACCEPTED
+from dfbatch.ledger.states import ACCEPTED, COLLECTED
+from dfbatch.results import CODE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,31 +51,36 @@ def not_reused(ledger: Ledger, record: RunRecord, cover: Cover) -> str:
         if not len(new):
             return ""
         sample = rows[new[np.linspace(0, len(new) - 1, min(SAMPLE, len(new))).astype(int)]]
-        earlier = _earlier(ledger, record, sample["content"])
-        if earlier is not None:
-            return (
-                f"run {earlier.id} on these rows is not reused: {'; '.join(_changes(ledger, earlier, record, sample))}"
-            )
+        if (nearest := _nearest(ledger, record, sample)) is not None:
+            earlier, changes = nearest
+            return f"run {earlier.id} on these rows is not reused: {'; '.join(changes)}"
     return ""
 
 
-def _earlier(ledger: Ledger, record: RunRecord, sample: Array) -> RunRecord | None:
-    """The newest run that sent most of these rows with much the same prompt: another question is no surprise."""
+def _nearest(ledger: Ledger, record: RunRecord, sample: Array) -> tuple[RunRecord, list[str]] | None:
+    """The earlier run that is most like this one, and in what it differs: another question is no surprise.
+
+    Of those that sent most of these rows with much the same prompt, the one that shares most of them, then the one
+    with the fewest differences, then the newest.
+    """
     runs = [known for known in ledger.runs() if known.id != record.id and known.created <= record.created]
-    alike = [
-        known
-        for known in runs
-        if known.spec.reads == record.spec.reads and alike_enough(known.spec.prompt, record.spec.prompt)
-    ]
+    alike = [known for known in runs if known.spec.reads == record.spec.reads and _same_question(known, record)]
+    distinct = np.unique(sample["content"])
+    found: list[tuple[int, int, RunRecord, list[str]]] = []
     for known in alike[:LOOKED_AT]:
         contents = read_array(ledger.run_file(known.id, "rows.npy"))["content"]
-        distinct = np.unique(sample)
-        found = np.unique(locate(contents, distinct))
-        if 2 * (found >= 0).sum() >= len(distinct) and any(
-            chunk.state in ACCEPTED for chunk in ledger.chunks(known.id)
-        ):
-            return known
-    return None
+        shared = int((np.unique(locate(contents, distinct)) >= 0).sum())
+        if 2 * shared >= len(distinct) and any(chunk.state in ACCEPTED for chunk in ledger.chunks(known.id)):
+            changes = _changes(ledger, known, record, sample)
+            found.append((-shared, len(changes), known, changes))
+    return min(found, key=lambda each: each[:2])[2:] if found else None  # of equals the first: the newest
+
+
+def _same_question(old: RunRecord, new: RunRecord) -> bool:
+    """Whether two prompts look like one rewritten. Of functions the name tells: where they stand changes with edits."""
+    if old.spec.function and new.spec.function:
+        return alike_enough(old.spec.function, new.spec.function)
+    return alike_enough(old.spec.prompt, new.spec.prompt)
 
 
 def alike_enough(old: str, new: str) -> bool:
@@ -95,7 +101,7 @@ def alike_enough(old: str, new: str) -> bool:
 def _changes(ledger: Ledger, old: RunRecord, new: RunRecord, sample: Array) -> list[str]:
     """What is not as it was, each in a few words."""
     told = [
-        *_texts("prompt", old.spec.prompt, new.spec.prompt),
+        *_prompts(old, new),
         *_texts("system", old.spec.system, new.spec.system),
         *_texts("schema", old.spec.full, new.spec.full),
         *_texts("model", old.model, new.model),
@@ -107,17 +113,42 @@ def _changes(ledger: Ledger, old: RunRecord, new: RunRecord, sample: Array) -> l
         told = list(_texts("asked at", old.who, new.who))
     if not told and not new.spec.reuse:
         return ["reuse=False"]
-    if not told or old.max_tokens != new.max_tokens:
+    if new.max_tokens < old.max_tokens:  # where more is asked for, answers stay good
         told += _texts("max_tokens", old.max_tokens, new.max_tokens)
     return told or [_unseen(ledger, old, new, sample)]
+
+
+def _prompts(old: RunRecord, new: RunRecord) -> Iterator[str]:
+    """What changed in the prompt: of functions the name, since what they make is not kept."""
+    if old.spec.function and new.spec.function:
+        yield from _texts("prompt function", old.spec.function, new.spec.function)
+    else:
+        yield from _texts("prompt", old.spec.prompt, new.spec.prompt)
 
 
 def _unseen(ledger: Ledger, old: RunRecord, new: RunRecord, sample: Array) -> str:
     """Why, where the call is the same as far as it can be told."""
     asked = read_array(ledger.run_file(new.id, "requests.npy"))["digest"][sample["request"]]
     if (locate(asked, read_array(ledger.run_file(old.id, "requests.npy"))["digest"]) >= 0).any():
-        return "it has no final answer to them"
-    return "the prompt is rendered in another way, or examples, samples or dedupe differ"
+        cut = new.max_tokens > old.max_tokens and _were_cut(ledger, old, asked)
+        return (
+            f"its answers to them were cut at max_tokens={old.max_tokens}" if cut else "it has no final answer to them"
+        )
+    return (
+        "the function makes other prompts, or examples, samples or dedupe differ"
+        if new.spec.function
+        else "the prompt is rendered in another way, or examples, samples or dedupe differ"
+    )
+
+
+def _were_cut(ledger: Ledger, old: RunRecord, asked: Array) -> bool:
+    """Whether the answers to these requests were cut short, as far as they came."""
+    for chunk in ledger.chunks(old.id, COLLECTED):
+        outcomes = read_array(ledger.chunk_file(chunk.id, "found.npy"))["outcome"]
+        cut = read_array(ledger.chunk_file(chunk.id, "map.npy"))["digest"][outcomes == CODE["truncated"]]
+        if (locate(asked, cut) >= 0).any():
+            return True
+    return False
 
 
 def _texts(name: str, old: object, new: object) -> Iterator[str]:

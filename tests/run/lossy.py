@@ -26,7 +26,7 @@ STATUS = {"overloaded_error": 529, "rate_limit_error": 429, "timeout_error": 504
 
 
 class Mishap(NamedTuple):
-    """What becomes of a create: `reset`, `close` or a status, with the batch made or not."""
+    """What becomes of a create: `reset`, `close`, a status or `529 page`, a proxy's, with the batch made or not."""
 
     how: str | int
     accepted: bool
@@ -154,6 +154,10 @@ def _lossy(server: LossyServer, plain: Any) -> type[BaseHTTPRequestHandler]:  # 
             server.gates["reply"].pass_through()
             if mishap.how == 200:
                 self._json(batch)
+            elif mishap.how == "529 page":
+                self.send_response(529)
+                self.send_header("content-length", "0")
+                self.end_headers()
             elif isinstance(mishap.how, int):
                 self._error(mishap.how, "overloaded_error" if mishap.how == 529 else "api_error")
             else:

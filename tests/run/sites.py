@@ -27,7 +27,7 @@ class Site(Protocol):
         """Move its clock."""
 
     def lose(self, how: str | int, *, accepted: bool) -> None:
-        """The next reply to a create is lost by `reset` or `close`, or is this status."""
+        """The next reply to a create is lost by `reset` or `close`, or is this status; 529 is the API's own."""
 
     def last(self, seconds: float) -> None:
         """Batches made from now on run so long."""
@@ -114,7 +114,9 @@ class Emulated(Server):
         self._page: Any = None
 
     def lose(self, how: str | int, *, accepted: bool) -> None:
-        if isinstance(how, int):
+        if how == 529 and accepted:
+            self.house.faults.arm(["lost_reply@create:how=529,times=1"])
+        elif isinstance(how, int):
             self.house.faults.arm([f"{how}{'_bare' * (how == 429)}@create:times=1"])
         else:
             self.house.faults.arm([f"lost_reply@create:how={how},times=1" if accepted else "reset@create:times=1"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -9,6 +11,7 @@ import pytest
 
 import dfbatch
 from dfbatch.errors import BatchLost, OptionError, Unauthorized, WrongWorkspace
+from dfbatch.progress import drawing, summary
 
 from .cells import Cells
 from .hours import Hours
@@ -197,6 +200,68 @@ def test_a_batch_that_somebody_deletes_is_lost_after_minutes_and_the_others_are_
     assert run.answers()["error"].to_list()[1] == (f"batch {name} is not there any more: it was deleted at the server")
     assert run.retry(which="missing").result()["answer"].to_list() == ANSWERS
     assert (len(site.made()), set(site.bills())) == (3, {1})
+
+
+def test_from_the_first_404_on_it_is_said_what_is_believed_and_until_when(site: Site, hours: Hours) -> None:
+    seen: list[tuple[float, Any]] = []
+    site.last(HOUR)
+    with hours.still():
+        run = begun(site).wait(until="sent")
+        (name,) = site.made()
+        hours.at(600, lambda: site.remove(name))
+        for minutes in (9, 13, 14):
+            hours.at(60 * minutes, lambda: seen.append((hours.now(), run.snapshot())))
+    with pytest.raises(BatchLost):
+        run.wait()
+
+    told = [(at, snapshot) for at, snapshot in seen if snapshot.message]
+    assert len(told) == 2
+    until = re.search(r"until (\d\d:\d\d) \(5 minutes\)", told[0][1].message)
+    assert until is not None
+    message = (
+        f"the server says that batch {name} is not there (404); that may pass, so it is asked again until {until[1]}"
+        " (5 minutes); then the run pauses and says how to go on"
+    )
+    assert {snapshot.message for _, snapshot in told} == {message}
+    assert until[1] in {time.strftime("%H:%M", time.localtime(told[0][0] + wait)) for wait in range(301)}
+    for shown in (summary.text, summary.line, lambda snapshot: drawing.state(snapshot)["message"]):
+        assert told[0][1].message in shown(told[0][1])
+
+
+def test_a_404_that_passes_is_not_said_any_longer(site: Site, hours: Hours) -> None:
+    """They flap for minutes after a batch was made, and mean nothing."""
+    seen: list[str] = []
+    site.last(HOUR)
+    with hours.still():
+        run = begun(site).wait(until="sent")
+        if isinstance(site, Plain):
+            batch = site.batches.pop(site.made()[0])
+            hours.at(250, lambda: site.batches.update({batch["id"]: batch}))
+        else:
+            hours.at(0, lambda: site.house.faults.arm(["404@retrieve"], replace=True))  # type: ignore[attr-defined]
+            hours.at(250, lambda: site.house.faults.arm([], replace=True))  # type: ignore[attr-defined]
+        for seconds in (200, 400):
+            hours.at(seconds, lambda: seen.append(run.message))
+    run.wait()
+
+    assert ["is not there (404)" in message for message in seen] == [True, False]
+    assert run.counts == {"succeeded": 4}
+
+
+def test_results_that_are_not_there_yet_are_said_to_be_asked_for_again(site: Site, hours: Hours) -> None:
+    if not isinstance(site, Emulated):
+        pytest.skip("a fault of the emulator")
+    seen: list[str] = []
+    site.house.faults.arm(["404_after_end@results:seconds=100"])
+    site.last(10)
+    with hours.still():
+        run = begun(site).wait(until="sent")
+        hours.at(60, lambda: seen.append(run.message))
+    run.wait()
+
+    (name,) = site.made()
+    assert seen[0].startswith(f"the server says that the results of batch {name} are not there (404); that may pass")
+    assert run.counts == {"succeeded": 4}
 
 
 def test_resume_takes_no_other_word_for_what_is_lost(site: Site, hours: Hours) -> None:

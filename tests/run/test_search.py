@@ -91,7 +91,7 @@ def test_a_status_that_leaves_doubt_over_a_batch_that_was_made(alone: Plain, hou
     assert hours.passed < 60
 
 
-@pytest.mark.parametrize("how", [500, 529])
+@pytest.mark.parametrize("how", [500, 503, 504])
 def test_a_batch_that_was_never_made_is_asked_for_once_more_after_ten_minutes(
     site: Site, hours: Hours, how: str | int
 ) -> None:
@@ -105,7 +105,7 @@ def test_a_batch_that_was_never_made_is_asked_for_once_more_after_ten_minutes(
     assert site.calls("list") < 20
 
 
-@pytest.mark.parametrize("how", ["reset", "close", 409])
+@pytest.mark.parametrize("how", ["reset", "close", 409, "529 page"])
 def test_a_connection_that_ended_before_anything_was_made(alone: Plain, hours: Hours, how: str | int) -> None:
     alone.lose(how, accepted=False)
 
@@ -280,7 +280,7 @@ def test_a_batch_in_doubt_that_somebody_deletes_stays_in_doubt(site: Site, hours
         f"1 chunk of run {run.id} is in doubt: 3 requests were sent, and no answer told whether the API accepted them\n"
         "at most $0.0078 as-if may be billed for them already; nothing is sent again by itself\n"
         f"batch {name}, which may have been it, was deleted at the server before it could tell\n"
-        f"Hint: dfbatch.open({run.id!r}).wait() looks for them at the server for ten minutes; to ask them again at"
+        f"Hint: dfbatch.open({run.id!r}).wait() looks for them at the server for 10 minutes; to ask them again at"
         f" once, and perhaps pay twice: dfbatch.open({run.id!r}).resolve(pay_twice=True)"
     ).replace(" as-if", " as-if" if isinstance(site, Emulated) else "")
     assert (run.status, run.counts, site.calls("create")) == ("paused", {"pending": 4}, 1)

@@ -58,7 +58,7 @@ def submit(claude: dfbatch.Anthropic) -> Callable[..., Run]:
         ({"dedupe": False}, "the prompt is rendered in another way, or examples, samples or dedupe differ"),
         (
             {"prompt": "Above {text}", "system": "Hi", "max_tokens": 2048},
-            "prompt 'About {text}' → 'Above {text}'; system none → 'Hi'; max_tokens 1024 → 2048",
+            "prompt 'About {text}' → 'Above {text}'; system none → 'Hi'",  # more tokens are no cause
         ),
     ],
     ids=str,
@@ -99,7 +99,7 @@ def test_who_answers_is_part_of_it(submit: Any, local: dfbatch.Anthropic, plain:
     assert emulated.why == (
         f"run {first.id} on these rows is not reused: answered by 'Claude' → '{emulated.record.answered_by}'"
     )
-    assert f"answered by '{emulated.record.answered_by}' → 'Claude'" in back.why
+    assert back.why == f"run {first.id} on these rows is not reused: prompt 'About {{text}}' → 'Above {{text}}'"
     assert moved.why.startswith(f"run {back.id} on these rows is not reused: asked at '…")
 
 
@@ -107,8 +107,66 @@ def test_a_function_that_makes_other_prompts_is_said(submit: Any) -> None:
     for words in ("About", "Above"):
         run = submit(prompt=lambda row, words=words: f"{words} {row['text']}")
 
-    assert run.why.endswith(
-        "is not reused: the prompt is rendered in another way, or examples, samples or dedupe differ"
+    assert run.why.endswith("is not reused: the function makes other prompts, or examples, samples or dedupe differ")
+
+
+def test_of_functions_system_schema_model_and_params_are_compared_wherever_they_are_written(submit: Any) -> None:
+    """In a notebook every run of a cell is another place."""
+
+    def made(line: int) -> Any:
+        place: dict[str, Any] = {}
+        exec(
+            compile("\n" * line + "def ask(row):\n    return 'About ' + str(row['text'])", f"cell-{line}", "exec"),
+            place,
+        )
+        return place["ask"]
+
+    first = submit(prompt=made(1))
+    told = {}
+    for line, (name, changed) in enumerate(
+        [
+            ("system", {"system": "Be brief."}),
+            ("model", {"model": "claude-sonnet-4-6"}),
+            ("params", {"params": {"top_k": 5}}),
+            ("schema", {"schema": Literal["a", "b"]}),
+            ("nothing", {}),
+        ],
+        50,
+    ):
+        told[name] = submit(prompt=made(line), **changed).why.removeprefix(
+            f"run {first.id} on these rows is not reused: "
+        )
+
+    assert told["system"] == "system none → 'Be brief.'"
+    assert told["model"] == "model 'claude-haiku-4-5' → 'claude-sonnet-4-6'"
+    assert told["params"] == "top_k none → 5"
+    assert told["schema"].startswith("schema none → ")
+    assert told["nothing"] == ""  # it is reused
+
+
+def test_the_nearest_of_the_earlier_runs_is_named_not_the_latest(submit: Any) -> None:
+    near = submit(system="Be brief.")
+    submit(system="Be long.", params={"top_k": 5}, schema=Literal["a", "b"])
+    run = submit(system="Be brief!")
+
+    assert run.why == f"run {near.id} on these rows is not reused: system 'Be brief.' → 'Be brief!'"
+
+
+def test_of_earlier_runs_the_one_with_most_of_the_rows_is_the_nearest(submit: Any) -> None:
+    whole = submit(["a", "b", "c", "d"], system="Old", params={"top_k": 5})
+    submit(["a", "b"], system="Old")
+    run = submit(["a", "b", "c", "d"], system="New")
+
+    assert run.why == f"run {whole.id} on these rows is not reused: system 'Old' → 'New'; top_k 5 → none"
+
+
+def test_more_max_tokens_is_a_cause_only_for_answers_that_were_cut(submit: Any, plain: PlainServer) -> None:
+    plain.result = always(succeeded("cut", stop_reason="max_tokens"))
+    first = submit(max_tokens=10, retries=0)
+    plain.result = always(succeeded("whole"))
+
+    assert submit(max_tokens=500, retries=0).why == (
+        f"run {first.id} on these rows is not reused: its answers to them were cut at max_tokens=10"
     )
 
 

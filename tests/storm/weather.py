@@ -23,6 +23,7 @@ FAULTS = [
     "reset@create:times=1",
     "lost_reply@create:how=reset,times=1",
     "lost_reply@create:how=close,times=2",
+    "lost_reply@create:how=529,times=1",
     "404_after_create:seconds=90,times=1",
     "404_after_end:seconds=30,times=1",
     "500@retrieve:times=2",

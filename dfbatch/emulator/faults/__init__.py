@@ -215,7 +215,7 @@ class Faults:
 
 def _sensible(key: str, value: Any) -> Any:
     """The value of a key, if it can mean something there."""
-    if key == "how" and value not in {"reset", "close"}:
+    if key == "how" and value not in {"reset", "close", "529"}:
         raise ValueError(value)
     if isinstance(value, int | float) and not 0 <= value <= (1 if key in {"p", "share"} else sys.maxsize):
         raise ValueError(value)

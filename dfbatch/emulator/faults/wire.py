@@ -110,6 +110,16 @@ async def broken_off(
             await asyncio.sleep(_TICK)
 
 
+async def unheard(message: Message) -> None:
+    """A `send` that lets nothing through: something else is answered."""
+    del message
+
+
+def overloaded() -> ApiError:
+    """What the API says when it has too much to do."""
+    return ApiError(_TEXTS[529], status=529)
+
+
 def slowed(send: Send, seconds: float) -> Send:
     """A `send` that lets a body through in pieces, with pauses adding up to `seconds`."""
     left = _PIECES
