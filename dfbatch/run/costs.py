@@ -107,7 +107,7 @@ def _by_answers(work: Work, usd: float, requests: int) -> Range | None:
     direct = () if spec.cache else (PILOT_NOW,)  # those have no marks: of what the cache saves they tell nothing
     chunks = [chunk for chunk in _sampled(work, *direct) if chunk.id in work.sheet.bills]
     if model is None or sum(chunk.requests for chunk in chunks) < FEW:
-        return None
+        return _unmarked(work, usd, requests) if model and spec.cache else None
     used = np.concatenate([work.sheet.bills[chunk.id].used for chunk in chunks])
     whole = pricing.costs(model, used)
     if whole is None:
@@ -121,6 +121,26 @@ def _by_answers(work: Work, usd: float, requests: int) -> Range | None:
     each = requests * float(prefixes.mean())
     cached = Range(each * share.low, each * share.likely, each * share.high)
     return dataclasses.replace(forecasts.spend(rest, cached), how=rest.how)
+
+
+def _unmarked(work: Work, usd: float, requests: int) -> Range | None:
+    """By the answers of a pilot that had no marks: from all of the input read from the prompt cache to none of it."""
+    model = work.models.find(work.record.model)
+    bills = [work.sheet.bills[chunk.id] for chunk in _sampled(work, PILOT_NOW) if chunk.id in work.sheet.bills]
+    used = np.concatenate([bill.used for bill in bills]) if bills else np.empty(0)
+    if len(used) < FEW or (plain := pricing.costs(model, used)) is None:
+        return None
+    read = pricing.costs(model, _as_read(used))
+    low, high = forecasts.rest(usd, plain if read is None else read, requests), forecasts.rest(usd, plain, requests)
+    return Range(low.low, math.sqrt(low.likely * high.likely), high.high, high.how)
+
+
+def _as_read(used: Array) -> Array:
+    """The same tokens, as if all input were read from the prompt cache."""
+    made: Array = used.copy()
+    made["read"] += made["input"]
+    made["input"] = 0
+    return made
 
 
 def _prefixes(model: Model, lifetime: str, used: Array) -> tuple[Array, Array]:
@@ -148,9 +168,7 @@ def sampled(work: Work) -> Array:
             continue
         used = bill.used
         if chunk.kind == PILOT_NOW and (spec.cache or spec.marked):
-            used = used.copy()
-            used["read"] += used["input"]
-            used["input"] = 0
+            used = _as_read(used)
         usd = pricing.costs(work.models.find(chunk.model or work.record.model), used, cold=True)
         if usd is not None:
             told.append(np.random.default_rng(int.from_bytes(chunk.nonce.encode())).permutation(usd))
