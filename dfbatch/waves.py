@@ -19,6 +19,7 @@ CUTS: Final = 5  # batches that a budget makes of one at most, besides the last;
 FREE: Final = 3  # of those, the first ones may be small: they tell how long answers are …
 LARGE: Final = 0.2  # … later ones must bring the run on by this share of what waits, …
 HALF: Final = 0.5  # … and any, while something is under way that will tell more
+SMALLER: Final = 5_000  # requests: what happens to more of them is told by so many, and a budget in proportion
 _SHARES: Final = 12  # steps in which a budget is looked for that is enough
 
 
@@ -76,3 +77,26 @@ def enough(seen: Array, rest: Array, most: float) -> float:
         middle = math.sqrt(low * high) if low > 0 else high / 2
         low, high = (low, middle) if way(seen, rest, most, middle).sent == len(rest) else (middle, high)
     return high
+
+
+def foretold(costs: Array, most: float, budget: float, *, pilot: int = 0) -> str:
+    """What a budget will do to a run whose requests cost so much in a batch, in words; empty where it is in no way.
+
+    `pilot` so many of them go ahead at once, for twice as much.
+
+    >>> foretold(np.full(157, 0.001), 0.0075, 2.0)
+    ''
+    >>> foretold(np.full(157, 0.001), 0.0075, 0.2)
+    'budget is 1.3 × the forecast: up to 4 batches one after the other'
+    """
+    size = len(costs)
+    if not size or (total := float(costs.sum()) * (1 + pilot / size)) <= 0:
+        return ""
+    order = np.random.default_rng(size).permutation(size)[:SMALLER]
+    drawn, scale = costs[order], len(order) / size
+    ahead = min(pilot, len(order) - 1)
+    left = scale * (budget - 2 * pilot * float(costs.mean()))
+    took, times = way(drawn[:ahead], drawn[ahead:], most, left), f"budget is {budget / total:.2g} × the forecast"
+    if took.sent < len(order) - ahead:
+        return f"{times}: the run will probably pause with BudgetReached, after up to {took.batches + 1} batches"
+    return f"{times}: up to {took.batches} batches one after the other" if took.batches > 1 else ""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from dfbatch import waves
 from dfbatch.errors import BudgetNeeded, OptionError
 from dfbatch.ledger.files import lines, whole_lines, write_lines
 from dfbatch.ledger.states import SPLIT
@@ -14,11 +15,15 @@ from dfbatch.run.now import DIRECT
 from dfbatch.run.spools import shared_of
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from dfbatch.forecasts import Forecast
     from dfbatch.ledger import Ledger
-    from dfbatch.ledger.records import ChunkRecord
+    from dfbatch.ledger.records import ChunkRecord, RunRecord
     from dfbatch.models import Model
     from dfbatch.run.loop import Work
+
+    Array = np.ndarray[Any, np.dtype[Any]]
 
 ALIKE: Final = ("", "pilot")  # kinds of chunks that are a random part of a run, in batches
 BRAKE: Final = 20.0  # USD: a forecast above it needs a budget
@@ -68,6 +73,19 @@ def budget_of(work: Work) -> float | None:
         return None
     path = work.ledger.run_file(work.record.id, "budget")
     return float(next(iter(lines(path)))) if path.exists() else work.record.spec.budget
+
+
+def foretold(record: RunRecord, model: Model | None, *, tokens: Array, sizes: Array, answer: float, pilot: int) -> str:
+    """What the budget of a call will do to it, for its plan: by tokens and bytes of each request, a likely answer."""
+    budget = record.spec.budget
+    if budget is None or model is None or not len(tokens) or not record.spends:
+        return ""
+    price, whole = model.price, record.spec.head.encode() + record.spec.tail.encode()
+    added = EXPLAINED if any(mark in whole for mark in ADDED_TO) else ADDED
+    longest = len(whole) + float(sizes.max()) + added
+    share = model.batch / MILLION
+    most = (longest * price.input + record.max_tokens * price.output) * share
+    return waves.foretold((tokens * price.input + answer * price.output) * share, most, budget, pilot=pilot)
 
 
 def brake(forecast: Forecast, model: Model | None, *, budget: float | None, spends: bool) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dfbatch.backends.faults import certain
 from dfbatch.errors import Ambiguous, ApiError
@@ -44,7 +44,7 @@ def lost(asked: Path, results: Path) -> int:
     return sum(max(0, calls[name] - calls[REFUSED + name] - (name in told)) for name in names)
 
 
-def as_noted(work: Work, chunk: ChunkRecord, count: int) -> dict[str, float | None]:
+def as_noted(work: Work, chunk: ChunkRecord, count: int) -> dict[str, Any]:
     """What the ledger keeps of so many lost replies of a chunk, beside those it had."""
     if not count:
         return {}

@@ -271,6 +271,25 @@ def test_no_drawn_run_of_heavy_tailed_answers_exceeds_its_budget(count: int) -> 
     assert 0 < reached < count
 
 
+def test_a_plan_says_how_many_batches_a_budget_will_take(server: Server) -> None:
+    frame: Any = pl.DataFrame({"text": MANY})
+    call: Any = {"backend": dfbatch.Anthropic(api_key=KEY, base_url=server.url), "max_tokens": 256}
+    frame.head(40).claude.preview("{text}", rows=40, progress=False, **call)
+    likely = frame.claude.plan("{text}", **call).dollars.likely
+    tight, wide = (frame.claude.plan("{text}", budget=times * likely, **call).notes for times in (1.3, 50))
+
+    assert any(re.match(r"budget is 1\.3 × the forecast: up to \d batches one after the other", note) for note in tight)
+    assert not [note for note in wide if note.startswith("budget")]
+
+
+def test_a_plan_says_why_a_pilot_goes_in_a_batch(server: Server) -> None:
+    frame: Any = pl.DataFrame({"text": MANY})
+    backend = dfbatch.Anthropic(api_key=KEY, base_url=server.url)
+    plan = frame.claude.plan("{text}", backend=backend, pilot=True, max_tokens=32_000)
+
+    assert any(note.startswith("the pilot goes in a batch, and the rest may wait an hour") for note in plan.notes)
+
+
 @pytest.mark.parametrize("count", [8, pytest.param(200, marks=pytest.mark.full)])
 def test_a_little_more_than_the_true_cost_takes_few_batches_and_the_hint_finishes_what_it_does_not(count: int) -> None:
     """Drawn runs with 1.1 to 1.3 times what they cost without a budget; the server's bill is the judge of each."""

@@ -10,7 +10,7 @@ import pytest
 import dfbatch
 from dfbatch.bounds import wilson
 from dfbatch.emulator import Server
-from dfbatch.errors import BudgetReached, PilotFailed, RunPaused
+from dfbatch.errors import BudgetReached, PilotFailed, RateLimited, RunPaused
 from dfbatch.run.gate import SURE
 
 from .sites import KEY
@@ -232,3 +232,44 @@ def test_a_run_without_a_pilot_is_not_judged_by_failures_that_are_known(begin: B
     share.one_in = 0
 
     assert begin(MANY[:65], chunk_size=2).counts == {"invalid": 60, "succeeded": 5}
+
+
+def test_a_limit_of_calls_is_waited_for_and_the_pilot_is_answered_at_once(begin: Begin, server: Server) -> None:
+    server.house.faults.arm(["429@messages:times=12,after=3,retry_after=1"])
+    run = begin(MANY[:100], pilot=True)
+
+    assert run.counts == {"succeeded": 100}
+    assert set(server.usage()["billed_by_digest"].values()) == {1}
+    assert [kind for kind, _, _ in kinds(run)] == ["preflight", "pilot now", ""]
+
+
+def test_a_limit_of_what_may_be_spent_stops_the_pilot_and_the_run_goes_on_when_it_is_raised(
+    begin: Begin, server: Server
+) -> None:
+    server.house.faults.arm(["spend_limit@messages:after=5"])
+    with pytest.raises(RateLimited, match="spend limit"):
+        begin(MANY[:100], pilot=True)
+    run = dfbatch.last_run()
+    server.house.faults.arm([], replace=True)
+
+    assert server.usage()["requests"] <= 14
+    assert run.resume().wait().counts == {"succeeded": 100}
+    assert set(server.usage()["billed_by_digest"].values()) == {1}
+
+
+def test_what_waits_for_a_pilot_says_how_long_that_may_be_and_what_can_be_done() -> None:
+    with Server(engine="sample", law="fixed:3600") as slow:
+        frame: Any = pl.DataFrame({"text": MANY})
+        backend = dfbatch.Anthropic(api_key=KEY, base_url=slow.url)
+        run = frame.claude.submit("{text}", backend=backend, progress=False, pilot="batch", preflight=False)
+        while run.status != "pilot":
+            run._driver.pause(0.01)
+        told = run.message
+        run.cancel()
+        slow.advance(3600)
+        run.wait()
+
+    assert told == (
+        '40 requests go ahead in a batch (pilot="batch"), and the rest waits for that: most batches end within an hour,'
+        " 24 hours at most; pilot=False sends all at once"
+    )
