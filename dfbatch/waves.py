@@ -86,8 +86,8 @@ def foretold(costs: Array, most: float, budget: float, *, pilot: int = 0) -> str
 
     >>> foretold(np.full(157, 0.001), 0.0075, 2.0)
     ''
-    >>> foretold(np.full(157, 0.001), 0.0075, 0.2)
-    'budget is 1.3 × the forecast: up to 4 batches one after the other'
+    >>> foretold(np.full(157, 0.001), 0.0075, 0.25)
+    'budget is 1.6 × the forecast: up to 4 batches one after the other'
     """
     size = len(costs)
     if not size or (total := float(costs.sum()) * (1 + pilot / size)) <= 0:

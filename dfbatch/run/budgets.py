@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from dfbatch import waves
-from dfbatch.errors import BudgetNeeded, OptionError
+from dfbatch.errors import BudgetNeeded, LedgerError, OptionError
 from dfbatch.ledger.files import lines, whole_lines, write_lines
 from dfbatch.ledger.states import SPLIT
 from dfbatch.pricing import FROM_BYTES, MILLION, dollars
@@ -131,10 +131,19 @@ def worst(work: Work, chunk: ChunkRecord) -> float:
 
 
 def _longest(work: Work, chunk: ChunkRecord) -> tuple[int, bool, bool]:
-    """Bytes of the longest of its requests' own parts; whether one names what it does not hold, or marks a prefix."""
+    """Bytes of the longest of its requests' own parts; whether one names what it does not hold, or marks a prefix.
+
+    A spool that was emptied meanwhile, since all is answered, tells nothing: all bytes of the chunk are enough for one.
+    """
     longest, far, marked, (url, file) = 0, False, False, FAR
-    for block in whole_lines(work.ledger.chunk_file(chunk.id, "spool")):
-        longest = max(longest, *map(len, block.split(b"\n")))
-        far = far or url in block or file in block
-        marked = marked or MARK in block
+    path = work.ledger.chunk_file(chunk.id, "spool")
+    try:
+        for block in whole_lines(path):
+            longest = max(longest, *map(len, block.split(b"\n")))
+            far = far or url in block or file in block
+            marked = marked or MARK in block
+    except LedgerError:
+        if path.exists():
+            raise
+        return chunk.bytes, far, True
     return longest, far, marked

@@ -118,8 +118,9 @@ async def _sender(work: Work, queue: list[ChunkRecord], uplink: asyncio.Lock, do
             if chunk.kind == "preflight":
                 await preflight(work, chunk)
                 left = work.ledger.chunk(chunk.id)
-                work.gate.returned(left)
-                queue.extend([left] if left.state == PLANNED else [])
+                if left.state == PLANNED:
+                    work.gate.returned(left)
+                    queue.append(left)
                 continue
             if chunk.kind in DIRECT:
                 await answer_now(work, chunk)
