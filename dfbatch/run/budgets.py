@@ -78,7 +78,7 @@ def budget_of(work: Work) -> float | None:
 def foretold(record: RunRecord, model: Model | None, *, tokens: Array, sizes: Array, answer: float, pilot: int) -> str:
     """What the budget of a call will do to it, for its plan: by tokens and bytes of each request, a likely answer."""
     budget = record.spec.budget
-    if budget is None or model is None or not len(tokens) or not record.spends:
+    if budget is None or model is None or not len(tokens) or record.backend == "local":
         return ""
     price, whole = model.price, record.spec.head.encode() + record.spec.tail.encode()
     added = EXPLAINED if any(mark in whole for mark in ADDED_TO) else ADDED
