@@ -29,10 +29,10 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except (RunPaused, StillRunning) as error:
-            click.echo(str(error), err=True)
+            click.echo(error.in_full, err=True)
             ctx.exit(UNFINISHED)
         except DfbatchError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(error.in_full) from error
         except Detached as detached:
             click.echo(_detached(detached.run, str(detached)), err=True)
             ctx.exit(UNFINISHED)

@@ -94,6 +94,11 @@ class DfbatchError(Exception):
     def __init__(self, what: str, *known: str, hint: str = "") -> None:
         super().__init__(explain(what, *known, hint=hint))
 
+    @property
+    def in_full(self) -> str:
+        """The text with its notes, which say of a run what is kept and how it goes on: tracebacks show both."""
+        return "\n".join([str(self), *getattr(self, "__notes__", ())])
+
     def __str__(self) -> str:
         """The text itself: KeyError would show its repr, line breaks escaped."""
         return str(self.args[0]) if self.args else ""

@@ -253,7 +253,8 @@ def test_time_that_is_over_ends_with_75(under_way: tuple[testing.Emulator, str],
     code, out, err = run_of(command, under_way[1], "--timeout", "0.3")
 
     assert (code, out) == (75, "")
-    assert f"run {under_way[1]} is still waiting after 0.3 s\nit goes on\n" in err
+    assert f"run {under_way[1]} is still waiting for answers after 0.3 s\n" in err
+    assert "\nall is sent: it goes on at the server\n" in err
     assert "Traceback" not in err
 
 

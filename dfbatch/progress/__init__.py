@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 SAFE: Final = "safe to close"
+LATER: Final = "what fails is asked again when you come back"  # tries need a process
 UNSENT: Final = ("planned", "sending")  # states of a chunk that has not left this machine …
 UNKNOWN: Final = (*UNSENT, "in doubt")  # … or of which nobody knows whether it arrived
 
@@ -83,6 +84,7 @@ class Snapshot:
     saved: tuple[tuple[str, str], ...] = ()  # what was not paid: by what ("batches", "reuse"), and how much, in words
     why: str = ""  # one line, said first: why an earlier run on these rows is not reused
     way_on: str = ""  # where it paused: what to do, if not resume
+    tries: bool = False  # whether what fails is asked again by itself, while a process has the run
     tied: bool = False  # what answers is on this machine and ends with this process
     retries: int = 0  # requests that are asked again, and not answered yet
     ends: str = ""  # when it is expected to end, and by what that is known; "" where nothing is known
@@ -104,7 +106,8 @@ class Snapshot:
     def safety(self) -> str:
         """Whether the process may be left: the one line that always shows."""
         sort, why = self._leaving
-        return f"{why}: {sort}" if sort == SAFE else f"{sort}: {why}"
+        later = f"; {LATER}" if self.tries and self.batches else ""
+        return f"{why}: {sort}{later}" if sort == SAFE else f"{sort}: {why}"
 
     @property
     def safe(self) -> bool:

@@ -14,7 +14,7 @@ history   what earlier answers tell      outlook   what was expected, kept for t
 views     a run as it is looked at       clicks    what is done to it from there;  waiting;  notice: telling of its end
 peek      the first answers              shares    how often each label;  failures: rows without an answer, and why
 standing  where a run stands that nobody carries on;  wording: errors that say the same;  ending: what stopped a run
-doubts    chunks nobody knows about: what is at stake
+doubts    chunks nobody knows about: what is at stake;  attempts: how often requests were asked
 groups    requests that begin alike
 leading   what of a run goes ahead        gate      what may be sent now;  budgets: what it may spend
 allowance how much of a chunk a budget allows now

@@ -123,7 +123,7 @@ class Answers:
 
     def failure(self) -> tuple[list[str], str]:
         """How many rows have no answer and why, and what helps; nothing where all have one."""
-        return failures.told(self.record, self.sheet, self.standing, self.errors())
+        return failures.told(self.record, self.sheet, self.standing, self.errors(), self.models)
 
     def causes(self) -> list[Cause]:
         """Why rows have no answer, grouped."""

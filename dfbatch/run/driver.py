@@ -85,6 +85,10 @@ class Driver:
         self._task = asyncio.current_task()
         await self._work.drive()
 
+    def _break_off(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
     def stop(self) -> None:
         """Leave the run as it stands, because its ledger is closed; the POST under way is finished, if that is soon."""
         self._work.sending = False
@@ -92,7 +96,7 @@ class Driver:
         while self._work.posting and self.running and time.monotonic() < deadline:
             self.pause(STEP)
         if self._future is not None and self.running:
-            thread.call(lambda: self._task and self._task.cancel())
+            thread.call(self._break_off)
             concurrent.futures.wait([self._future], timeout=LAST_LOOK)
         self._stay()
         live.pop(self._id, None)

@@ -13,6 +13,7 @@ import numpy as np
 from dfbatch.columns import Builder, Column
 from dfbatch.kinds import TEXT, Kind
 from dfbatch.results import CODE, OUTCOMES, PENDING, SUCCEEDED
+from dfbatch.run.attempts import Attempts
 from dfbatch.run.ending import OF_THE_BILL, OF_THE_CALL
 from dfbatch.run.report import answer_text, asked
 from dfbatch.run.wording import worded
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
 
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.records import RunRecord
+    from dfbatch.models import Models
     from dfbatch.run.sheet import Sheet
 
     Array = np.ndarray[Any, np.dtype[Any]]
 
 _CAUSE: Final = 200  # characters of a cause in a warning
+_ONCE: Final = Attempts(1, 1)
 _LARGER: Final = 4  # times the limit that answers were cut at, in a hint
 
 _OF_THE_KEY: Final = ("authentication_error", "permission_error", "billing_error")
@@ -67,7 +70,7 @@ def _column(name: str, kind: Kind, values: Sequence[Any]) -> Column:
     return builder.column()
 
 
-def told(record: RunRecord, sheet: Sheet, take: Array, errors: Column) -> tuple[list[str], str]:
+def told(record: RunRecord, sheet: Sheet, take: Array, errors: Column, models: Models) -> tuple[list[str], str]:
     """How many rows have no answer, with the commonest cause; and what helps against that. Nothing where all have."""
     outcomes = sheet.outcomes(take)
     failed = np.flatnonzero(~np.isin(outcomes, (SUCCEEDED, CODE["skipped"])))
@@ -82,7 +85,9 @@ def told(record: RunRecord, sheet: Sheet, take: Array, errors: Column) -> tuple[
     same = worded(why)
     causes = Counter(same[error] for error in why).most_common(1)
     often = [f"most often: {cause[:_CAUSE]} ({count:,}×)" for cause, count in causes]
-    help_ = helps(outcome, causes[0][0] if causes else "", _limit(record, sheet, take[rows]))
+    attempts = Attempts.of(sheet, record, models, take[rows])
+    often += [f"the {outcome} ones were {attempts}"] if str(attempts) else []
+    help_ = helps(outcome, causes[0][0] if causes else "", _limit(record, sheet, take[rows]), attempts)
     return [what, *often], f"{help_}; run.failures() shows why (run = dfbatch.open({record.id!r}))"
 
 
@@ -93,36 +98,48 @@ def _limit(record: RunRecord, sheet: Sheet, requests: Array) -> int:
     return max(asked, default=record.max_tokens)
 
 
-def helps(outcome: str, cause: str, max_tokens: int) -> str:
-    """What to do about rows with this outcome, by the cause that most of them have.
+def helps(outcome: str, cause: str, max_tokens: int, attempts: Attempts = _ONCE) -> str:
+    """What to do about rows with this outcome, by the cause that most of them have, and by what was tried already.
 
     >>> helps("errored", "overloaded_error: Overloaded", 1024)
     "this may pass: run.retry(which='errored') asks them again"
+    >>> helps("errored", "overloaded_error: Overloaded", 1024, Attempts(3, 3))
+    "it did not pass in 3 tries: wait a while, then run.retry(which='errored') asks them again"
+    >>> helps("invalid", "not JSON", 1024, Attempts(2, 2))
+    "they were asked twice already: a clearer prompt or a wider schema helps more than run.retry(which='invalid')"
     """
     if outcome == "truncated":
-        return _about_cut(cause, max_tokens)
+        return _about_cut(cause, max_tokens, attempts.limits)
     if outcome == "errored":
-        return _about_error(cause)
+        return _about_error(cause, attempts.most)
+    if outcome == "invalid" and attempts.most > 1:
+        return (
+            f"they were {attempts.often} already: a clearer prompt or a wider schema helps more than"
+            " run.retry(which='invalid')"
+        )
     return _HELPS.get(outcome, f"run.retry(which={outcome!r}) asks them again")
 
 
-def _about_cut(cause: str, max_tokens: int) -> str:
+def _about_cut(cause: str, max_tokens: int, limits: Sequence[int]) -> str:
     if "context_window" in cause:
         return "prompt and answer do not fit the model's context: shorten the prompt, asking again does not help"
     if "pause_turn" in cause:
         return "the model paused for its tools: leave them out, or ask those rows by yourself"
     more = _LARGER * max_tokens
+    cuts = ", and again at ".join(f"{limit:,}" for limit in limits or (max_tokens,))
     return (
-        f"they were cut at {max_tokens:,} tokens: max_tokens={more} in the cell asks only these rows again; so does"
+        f"they were cut at {cuts} tokens: max_tokens={more} in the cell asks only these rows again; so does"
         f" run.retry(which='truncated', max_tokens={more})"
     )
 
 
-def _about_error(cause: str) -> str:
+def _about_error(cause: str, tries: int) -> str:
     if any(words in cause.lower() for words in OF_THE_BILL):
         return "settle the account, then run.retry(which='errored') asks them again"
     if cause.startswith(OF_THE_CALL) or "413" in cause.partition(":")[0]:
         return "asking them again as they are does not help: mend the call, and run the cell; only they are asked"
     if cause.startswith(_OF_THE_KEY):
         return "mend the key or its account, then run.retry(which='errored') asks them again"
+    if tries > 1:
+        return f"it did not pass in {tries} tries: wait a while, then run.retry(which='errored') asks them again"
     return "this may pass: run.retry(which='errored') asks them again"

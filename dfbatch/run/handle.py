@@ -296,7 +296,7 @@ class Run:
             try:
                 self.wait()
             except DfbatchError as error:
-                warnings.warn(str(error), RowsFailedWarning, stacklevel=outside())
+                warnings.warn(error.in_full, RowsFailedWarning, stacklevel=outside())
         self._load()
 
     def _tell_failures(self) -> None:

@@ -81,6 +81,7 @@ def snapshot(run: Run, work: Work, take: np.ndarray[Any, Any], *, peek: Peek, to
         retries=sum(chunk.requests for chunk in chunks if chunk.kind in _TRIES and chunk.state not in OVER),
         ends=ends.told(work, took) if status not in _STILL else "",
         peek=peek,
+        tries=bool(run.record.spec.retries) and status not in _STILL,
         tied=work.backend.kind == "local",
         why=_why(run),
         way_on=ending.way_on(run.id, run.message) if status == "paused" else "",

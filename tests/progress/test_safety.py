@@ -23,6 +23,13 @@ def at(states: Iterable[Any], status: str = "waiting", **more: Any) -> Snapshot:
     [
         (at([]), "nothing to send: safe to close", "safe to close", True),
         (at(["waiting", "done"]), "all sent: safe to close", "safe to close", True),
+        (
+            at(["waiting", "done"], tries=True),
+            "all sent: safe to close; what fails is asked again when you come back",
+            "safe to close",
+            True,
+        ),
+        (at([], tries=True), "nothing to send: safe to close", "safe to close", True),
         (at(["waiting", "sending", "planned"]), "do not close: 2 of 3 chunks not sent", "do not close", False),
         (
             at(["planned", "in doubt"]),

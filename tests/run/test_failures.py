@@ -115,7 +115,29 @@ def test_cut_answers_name_a_larger_limit_that_asks_only_those_rows_again(warned:
 def test_cut_answers_that_were_tried_with_more_name_more_than_that(warned: Any, plain: PlainServer) -> None:
     plain.result = always(succeeded("x", stop_reason="max_tokens"))
 
-    assert "they were cut at 40 tokens: max_tokens=160 in the cell" in hint(warned(max_tokens=10, retries=1))
+    told = warned(max_tokens=10, retries=1)
+
+    assert "they were cut at 10, and again at 40 tokens: max_tokens=160 in the cell" in hint(told)
+    assert re.search(r"\nthe truncated ones were asked twice, \$0\.0\d+ spent on them\n", told)
+
+
+def test_what_was_tried_in_vain_is_said_with_how_often_and_what_it_cost(warned: Any, plain: PlainServer) -> None:
+    plain.result = always(succeeded('{"answer": "z"}'))
+    told = warned(schema=Literal["x", "y"], retries=1)
+    spent = dfbatch.last_run().cost
+
+    assert f"\nthe invalid ones were asked twice, {spent} spent on them\n" in told
+    assert hint(told) == (
+        "they were asked twice already: a clearer prompt or a wider schema helps more than run.retry(which='invalid')"
+    )
+
+
+def test_what_did_not_pass_is_said_with_the_number_of_tries(warned: Any, plain: PlainServer) -> None:
+    plain.result = always(errored("overloaded_error", "Overloaded"))
+    told = warned(retries=2)
+
+    assert "\nthe errored ones were asked 3 times\n" in told
+    assert hint(told) == "it did not pass in 3 tries: wait a while, then run.retry(which='errored') asks them again"
 
 
 def test_the_commonest_outcome_decides(warned: Any, plain: PlainServer) -> None:

@@ -103,8 +103,8 @@ def test_the_time_given_to_wait_is_over_and_the_run_goes_on(submit: Any, plain: 
         run.wait(timeout=0.01)
 
     assert str(caught.value) == (
-        f"run {run.id} is still {run.status} after 0.01 s\nit goes on\n"
-        f"Hint: wait again, or come back with dfbatch.open({run.id!r})"
+        f"run {run.id} is still waiting for answers after 0.01 s\nall is sent: it goes on at the server\n"
+        f"Hint: wait again, or come back with dfbatch.open({run.id!r}).wait()"
     )
     assert caught.value.run == run
     with pytest.raises(TimeoutError):
@@ -524,3 +524,18 @@ def test_a_fork_of_the_process_runs_for_itself(submit: Any) -> None:
         os._exit(0 if submit(["forked"]).result()["answer"].to_list() == ["answer to forked"] else 1)
 
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_a_run_that_waits_for_its_pilot_is_said_to(submit: Any, plain: PlainServer) -> None:
+    plain.ending.clear()
+    run: Any = submit([f"text {at}" for at in range(100)], pilot=True)
+    with pytest.raises(StillRunning) as caught:
+        run.wait(timeout=0.2)
+    plain.ending.set()
+    first, message, goes_on, hint = str(caught.value).splitlines()
+
+    assert first == f"run {run.id} is waiting for its pilot after 0.2 s"
+    assert "pilot" in message or "first part" in message
+    assert goes_on == "it goes on while this process lives, and goes on sending"
+    assert hint == f"Hint: wait again, or come back with dfbatch.open({run.id!r}).resume()"
+    assert run.wait().counts == {"succeeded": 100}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ import pytest
 import dfbatch
 from dfbatch import run as run_layer
 from dfbatch.emulator import Server
-from dfbatch.errors import ApiError, BatchLost, Unauthorized
+from dfbatch.errors import ApiError, BatchLost, RowsFailedWarning, Unauthorized
 
 from .clocks import MovingClock
 from .plain_server import PlainServer, always, succeeded
@@ -98,9 +99,11 @@ def test_a_revoked_key_pauses_the_run_and_another_key_of_the_workspace_goes_on(m
             run.wait()
 
         assert run.status == "paused"
-        assert caught.value.__notes__ == [
-            f"run {run.id}: what is answered is kept; dfbatch.open({run.id!r}).resume() goes on"
-        ]
+        on = f"run {run.id}: what is answered is kept; dfbatch.open({run.id!r}).resume() goes on"
+        assert caught.value.__notes__ == [on]
+        assert caught.value.in_full.endswith(f"\n{on}")  # as the shell prints it, and …
+        with pytest.warns(RowsFailedWarning, match=re.escape(on)):  # … as a warning says it
+            run.answers()
 
         server.house.faults.arm([], replace=True)
         server.advance(60)

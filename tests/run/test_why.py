@@ -123,16 +123,14 @@ def test_of_functions_system_schema_model_and_params_are_compared_wherever_they_
 
     first = submit(prompt=made(1))
     told = {}
-    for line, (name, changed) in enumerate(
-        [
-            ("system", {"system": "Be brief."}),
-            ("model", {"model": "claude-sonnet-4-6"}),
-            ("params", {"params": {"top_k": 5}}),
-            ("schema", {"schema": Literal["a", "b"]}),
-            ("nothing", {}),
-        ],
-        50,
-    ):
+    changes: list[tuple[str, dict[str, Any]]] = [
+        ("system", {"system": "Be brief."}),
+        ("model", {"model": "claude-sonnet-4-6"}),
+        ("params", {"params": {"top_k": 5}}),
+        ("schema", {"schema": Literal["a", "b"]}),
+        ("nothing", {}),
+    ]
+    for line, (name, changed) in enumerate(changes, 50):
         told[name] = submit(prompt=made(line), **changed).why.removeprefix(
             f"run {first.id} on these rows is not reused: "
         )
