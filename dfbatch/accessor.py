@@ -71,13 +71,16 @@ def batch(df: Frame, prompt: Any, schema: Any = None, **options: Any) -> Frame:
     dtype_backend  None                'pyarrow': pandas columns of Arrow dtypes
     preflight      True                the first of more than 20 requests goes ahead alone, at the full price: a slip in
                                        the call is told in seconds
-    pilot          'auto'              40 requests go ahead and are judged: True, False, 'now' (at once, at the full
-                                       price), 'auto' (from 1,000 requests on, where nothing is known of the answers)
+    pilot          'auto'              40 requests go ahead and are judged, at once and at the full price: True, False,
+                                       'auto' (from 1,000 requests on, where nothing is known of the answers), 'batch'
+                                       (at half the price; the rest may wait for an hour), or how many, as pilot=100
     max_failed     0.2                 share of first answers that cannot be used, above which a run with a pilot stops
-    budget         None                USD that the run never spends more than; None: DFBATCH_BUDGET, and a forecast
-                                       above $20 raises BudgetNeeded
-    budget_mode    'measured'          'strict': every answer counts as long as max_tokens until it is there;
-                                       'measured': as long as a bound from the answers so far says, wrong once in 1e6
+    budget         None                USD that the run does not spend more than; None: DFBATCH_BUDGET, and a forecast
+                                       above $20 raises BudgetNeeded. Near what the run costs it takes up to 6 batches
+                                       one after the other, and may pause with BudgetReached
+    budget_mode    'measured'          'measured': answers to come count as a bound from those so far says, which holds
+                                       whatever their lengths, but in one run of a million; 'strict': each counts as
+                                       long as max_tokens until it is there, without exception
     cache          'auto'              the prompt cache for what requests share (system, tools, examples, and a document
                                        of many rows in a block of its own): 'auto' where it pays, '5m', '1h', None: not
     prices         {}                  prices of your own, by model, USD per million tokens through /v1/messages:

@@ -21,7 +21,7 @@ Include = Literal["status", "error", "stop_reason", "input_tokens", "output_toke
 DEFAULT_MODEL = "claude-haiku-5-5"
 DEFAULT_MAX_TOKENS = 1024
 _NOTIFY = 'notify="say done", or a function that is called with the run'
-_PILOT = "; df.claude.preview(…, rows=50) asks as many as you like first"
+_PILOT = ", or how many requests go ahead; df.claude.preview(…, rows=50) asks as many as you like first"
 MOST_SAMPLES = 100  # answers a row; a typo here costs money
 RESERVED = ("model", "max_tokens", "system", "messages")  # said by options of their own, never through params=
 LATER = {  # options of the design that are not built yet, and what serves until then
@@ -69,7 +69,7 @@ class Options:
     notify: Callable[[Any], object] | str | None = None
     dtype_backend: Literal["pyarrow"] | None = None
     preflight: bool = True
-    pilot: bool | Literal["auto", "now"] = "auto"
+    pilot: bool | int | Literal["auto", "batch", "now"] = "auto"
     max_failed: float = 0.2
     budget: float | None = None
     budget_mode: BudgetMode = "measured"
@@ -121,8 +121,10 @@ class Options:
         _number(self.max_failed, "max_failed", most=1.0, example="max_failed=0.2, a share of rows")
         if self.budget is not None:
             _number(self.budget, "budget", most=math.inf, example="budget=5.00, in USD")
-        if not isinstance(self.pilot, bool):
-            _one_of(self.pilot, "pilot", ("auto", "now", True, False), more=_PILOT)
+        if isinstance(self.pilot, str):
+            _one_of(self.pilot, "pilot", ("auto", "batch", "now", True, False), more=_PILOT)
+        elif not isinstance(self.pilot, bool):
+            _whole(self.pilot, "pilot")
         _one_of(self.cache, "cache", ("auto", "5m", "1h", None))
         Models.read(self.prices)
 

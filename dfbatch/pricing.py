@@ -144,8 +144,8 @@ class Saved:
 class ChunkCost:
     """What one chunk of a run cost, in USD; `batch` is the server's id, None where it went through `/v1/messages`.
 
-    `kind` says why it was asked: first, preflight, pilot, warm (writes the prompt cache), now, again, longer,
-    corrected, hand (`run.retry`). `input_tokens` are those outside the prompt cache, as the API counts them.
+    `kind` says why it was asked: first, preflight, pilot, pilot now, warm (writes the prompt cache), now, again,
+    longer, corrected, hand (`run.retry`). `input_tokens` are those outside the prompt cache, as the API counts them.
     """
 
     chunk: int

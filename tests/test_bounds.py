@@ -38,36 +38,58 @@ def test_the_bound_of_what_comes_next_holds_in_hundreds_of_draws(law: str) -> No
     for seed in range(200):
         costs = drawn(law, seed, 2000)
         for seen, size in ((20, 500), (200, 1800), (1000, 1000), (1900, 100)):
-            broken += Sample.of(costs[:seen], MOST).next(size) < costs[seen : seen + size].sum()
+            broken += Sample.of(costs[:seen], MOST).next(size, of=2000) < costs[seen : seen + size].sum()
 
     assert broken == 0
 
 
-@given(st.lists(st.floats(0, MOST), max_size=60), st.floats(0, 1e6), st.integers(0, 500), st.integers(1, 9))
+@given(st.lists(st.floats(0, MOST), max_size=60), st.floats(0, 1e6), st.integers(0, 500), st.integers(0, 200))
 def test_what_is_affordable_has_a_bound_within_what_is_left(
-    seen: list[float], left: float, waiting: int, look: int
+    seen: list[float], left: float, waiting: int, ahead: int
 ) -> None:
     sample = Sample.of(np.array(seen), MOST)
-    size, bound = sample.affordable(left, waiting, look=look)
+    run = len(seen) + ahead + waiting
+    size = sample.affordable(left, waiting, ahead=ahead, of=run)
 
     assert 0 <= size <= waiting
-    assert bound <= left + 1e-6
-    assert size >= min(waiting, math.floor(left / MOST))
+    assert not size or sample.next(size + ahead, of=run) <= left + 1e-3
+    assert size >= min(waiting, math.floor(left / MOST) - ahead)
 
 
 def test_without_a_sample_only_the_worst_case_counts() -> None:
-    assert Sample(most=2.0).affordable(10.5, 100) == (5, 10.0)
-    assert Sample(most=2.0).affordable(-1.0, 100) == (0, 0.0)
-    assert Sample(most=0.0).affordable(0.0, 100) == (100, 0.0)
+    assert Sample(most=2.0).affordable(10.5, 100) == 5
+    assert Sample(most=2.0).affordable(-1.0, 100) == 0
+    assert Sample(most=0.0).affordable(0.0, 100) == 100
 
 
-def test_more_answers_make_the_bound_smaller_and_later_looks_make_it_larger() -> None:
+def test_more_answers_make_the_bound_smaller() -> None:
     costs = drawn("lognormal", 1, 5000)
-    bounds = [Sample.of(costs[:seen], MOST).next(1000) for seen in (50, 500, 5000)]
+    bounds = [Sample.of(costs[:seen], MOST).next(1000, of=6000) for seen in (50, 500, 5000)]
 
     assert bounds == sorted(bounds, reverse=True)
-    sample = Sample.of(costs[:500], MOST)
-    assert sample.affordable(60_000.0, 2000, look=9)[0] <= sample.affordable(60_000.0, 2000)[0]
+
+
+def test_of_equal_costs_the_bound_is_near_what_can_be_known() -> None:
+    """A dearest one among a hundred, unseen among fifty, is likely as a coin; twenty of them are not."""
+    sample = Sample.of(np.full(50, 1.0), most=11.0)
+    bound = sample.next(50, of=100)
+    chance = math.comb(50, 20) / math.comb(100, 20)
+
+    assert chance < 1e-7
+    assert 50 + 10 * 15 < bound < 50 + 10 * 25
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1])
+def test_a_bound_that_may_fail_often_fails_no_more_than_that(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in twenty, for one part of a run, looked at ten times: by simulation."""
+    monkeypatch.setattr("dfbatch.bounds._LOG", math.log(20))
+    failed = 0
+    for seed in range(300):
+        costs = np.where(np.random.default_rng(seed).permutation(400) < share * 400, 10.0, 1.0)
+        true = float(costs[:300].sum())
+        failed += any(Sample.of(costs[:seen], 10.0).refutes(true, 300) for seen in range(20, 220, 20))
+
+    assert failed <= 0.05 * 300 + 3 * math.sqrt(300 * 0.05 * 0.95)
 
 
 @pytest.mark.parametrize("size", [10_000, 30_000])
@@ -80,8 +102,9 @@ def test_a_fifth_more_than_the_true_cost_lets_all_go_in_few_parts(size: int) -> 
         while sent < size:
             parts += 1
             sample = Sample.of(costs[:sent], worst)
-            going, bound = sample.affordable(budget - costs[:sent].sum(), size - sent, look=parts)
-            assert costs[sent : sent + going].sum() <= bound
+            left = budget - costs[:sent].sum()
+            going = sample.affordable(left, size - sent, of=size)
+            assert costs[sent : sent + going].sum() <= left
             assert going
             sent += going
 

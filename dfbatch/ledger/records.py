@@ -40,7 +40,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     samples: int = 1  # answers a row
     prices: dict[str, Any] = {}  # of models, as the call said them
     preflight: bool = False  # whether the first request goes ahead alone
-    pilot: str = ""  # "": none, "batch", "now" (through `/v1/messages`), or "auto"
+    pilot: str = ""  # "": none, "batch", "now" (through `/v1/messages`), "auto", or how many, in digits
     max_failed: float | None = None  # share of answers that cannot be used, above which a run with a pilot stops
     budget: float | None = None  # USD
     cache: str = ""  # how long what all requests share is kept in the prompt cache: "", "5m" or "1h" …
@@ -79,8 +79,8 @@ class ChunkRecord:
 
     `kind` says why it is asked: "" at first, `again` (what may pass), `longer` (cut answers), `corrected` (answers that
     did not fit), `hand` (`run.retry`), `now` (through `/v1/messages`), `preflight` (the first request,
-    also there), `pilot` (the first part of a run), `warm` (one request that
-    writes the prompt cache).
+    also there), `pilot` (the first part of a run), `pilot now` (the same, through `/v1/messages`),
+    `warm` (one request that writes the prompt cache).
     """
 
     id: str

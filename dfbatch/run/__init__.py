@@ -17,6 +17,7 @@ standing  where a run stands that nobody carries on;  wording: errors that say t
 doubts    chunks nobody knows about: what is at stake;  attempts: how often requests were asked
 groups    requests that begin alike
 leading   what of a run goes ahead        gate      what may be sent now;  budgets: what it may spend
+allowance how much of a chunk a budget allows now
 preflight the first request alone         now       what is asked at once;  unheard: replies that were lost
 limits    what the server tells of models
 prices    whose prices count             costs     what a run cost;  accounts: what all of them cost

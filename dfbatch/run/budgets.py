@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from dfbatch.errors import BudgetNeeded, OptionError
+from dfbatch import waves
+from dfbatch.errors import BudgetNeeded, LedgerError, OptionError
 from dfbatch.ledger.files import lines, whole_lines, write_lines
+from dfbatch.ledger.states import SPLIT
 from dfbatch.models import Models
 from dfbatch.pricing import FROM_BYTES, MILLION, dollars
 from dfbatch.run.now import DIRECT
 from dfbatch.run.spools import shared_of
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from dfbatch.forecasts import Forecast
     from dfbatch.ledger import Ledger
-    from dfbatch.ledger.records import ChunkRecord
+    from dfbatch.ledger.records import ChunkRecord, RunRecord
     from dfbatch.models import Model
     from dfbatch.run.loop import Work
 
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+ALIKE: Final = ("", "pilot")  # kinds of chunks that are a random part of a run, in batches
 BRAKE: Final = 20.0  # USD: a forecast above it needs a budget
 ADDED: Final = 100  # tokens that the API may add to a prompt by itself; a bound, not a measurement …
 ADDED_TO: Final = (b'"tools"', b'"output_config"', b'"thinking"')  # … but for what comes with an explanation:
@@ -44,8 +51,21 @@ def named(budget: float | None) -> float | None:
 
 
 def keep(ledger: Ledger, run_id: str, budget: float) -> None:
-    """Note another budget of a run, for all processes."""
-    write_lines(ledger.run_file(run_id, "budget"), [repr(float(budget)).encode()])
+    """Note another budget of a run, for all processes, and how often the one before cut it."""
+    told = [repr(float(budget)).encode(), b"%d" % _cut(ledger, run_id)]
+    write_lines(ledger.run_file(run_id, "budget"), told)
+
+
+def cuts(ledger: Ledger, run_id: str) -> int:
+    """How often a run was cut since its budget was named."""
+    path = ledger.run_file(run_id, "budget")
+    told = list(lines(path)) if path.exists() else []
+    before = int(told[1]) if len(told) > 1 else 0
+    return max(0, _cut(ledger, run_id) - before)
+
+
+def _cut(ledger: Ledger, run_id: str) -> int:
+    return sum(chunk.run == run_id and chunk.kind in ALIKE for chunk in ledger.chunks(run_id, SPLIT))
 
 
 def budget_of(work: Work) -> float | None:
@@ -54,6 +74,19 @@ def budget_of(work: Work) -> float | None:
         return None
     path = work.ledger.run_file(work.record.id, "budget")
     return float(next(iter(lines(path)))) if path.exists() else work.record.spec.budget
+
+
+def foretold(record: RunRecord, model: Model | None, *, tokens: Array, sizes: Array, answer: float, pilot: int) -> str:
+    """What the budget of a call will do to it, for its plan: by tokens and bytes of each request, a likely answer."""
+    budget = record.spec.budget
+    if budget is None or model is None or not len(tokens) or record.backend == "local":
+        return ""
+    price, whole = model.price, record.spec.head.encode() + record.spec.tail.encode()
+    added = EXPLAINED if any(mark in whole for mark in ADDED_TO) else ADDED
+    longest = len(whole) + float(sizes.max()) + added
+    share = model.batch / MILLION
+    most = (longest * price.input + record.max_tokens * price.output) * share
+    return waves.foretold((tokens * price.input + answer * price.output) * share, most, budget, pilot=pilot)
 
 
 def brake(forecast: Forecast, name: str, model: Model | None, *, budget: float | None, spends: bool) -> None:
@@ -105,10 +138,19 @@ def worst(work: Work, chunk: ChunkRecord) -> float:
 
 
 def _longest(work: Work, chunk: ChunkRecord) -> tuple[int, bool, bool]:
-    """Bytes of the longest of its requests' own parts; whether one names what it does not hold, or marks a prefix."""
+    """Bytes of the longest of its requests' own parts; whether one names what it does not hold, or marks a prefix.
+
+    A spool that was emptied meanwhile, since all is answered, tells nothing: all bytes of the chunk are enough for one.
+    """
     longest, far, marked, (url, file) = 0, False, False, FAR
-    for block in whole_lines(work.ledger.chunk_file(chunk.id, "spool")):
-        longest = max(longest, *map(len, block.split(b"\n")))
-        far = far or url in block or file in block
-        marked = marked or MARK in block
+    path = work.ledger.chunk_file(chunk.id, "spool")
+    try:
+        for block in whole_lines(path):
+            longest = max(longest, *map(len, block.split(b"\n")))
+            far = far or url in block or file in block
+            marked = marked or MARK in block
+    except LedgerError:
+        if path.exists():
+            raise
+        return chunk.bytes, far, True
     return longest, far, marked

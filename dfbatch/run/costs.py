@@ -26,6 +26,7 @@ from dfbatch.ledger.states import (
 from dfbatch.pricing import FROM_BYTES, Cost, Saved, Tokens
 from dfbatch.run import outlook
 from dfbatch.run.history import longest
+from dfbatch.run.now import PILOT_NOW
 from dfbatch.run.parts import by_outcome, of_bill
 from dfbatch.run.stakes import at_most
 from dfbatch.run.unheard import unheard
@@ -103,11 +104,10 @@ def _blind(work: Work, chunk: ChunkRecord) -> Forecast:
 def _by_answers(work: Work, usd: float, requests: int) -> Range | None:
     """What the run will cost by its own answers: what each cost but for the prompt cache, and how often that is hit."""
     model, spec = work.models.find(work.record.model), work.record.spec
-    direct = spec.pilot == "now" and not spec.cache  # those have no marks: of what the cache saves they tell nothing
-    sampled = _sampled(work, "now") if direct else _sampled(work)
-    chunks = [chunk for chunk in sampled if chunk.id in work.sheet.bills]
+    direct = () if spec.cache else (PILOT_NOW,)  # those have no marks: of what the cache saves they tell nothing
+    chunks = [chunk for chunk in _sampled(work, *direct) if chunk.id in work.sheet.bills]
     if model is None or sum(chunk.requests for chunk in chunks) < FEW:
-        return None
+        return _unmarked(work, usd, requests) if model and spec.cache else None
     used = np.concatenate([work.sheet.bills[chunk.id].used for chunk in chunks])
     whole = pricing.costs(model, used)
     if whole is None:
@@ -123,6 +123,26 @@ def _by_answers(work: Work, usd: float, requests: int) -> Range | None:
     return dataclasses.replace(forecasts.spend(rest, cached), how=rest.how)
 
 
+def _unmarked(work: Work, usd: float, requests: int) -> Range | None:
+    """By the answers of a pilot that had no marks: from all of the input read from the prompt cache to none of it."""
+    model = work.models.find(work.record.model)
+    bills = [work.sheet.bills[chunk.id] for chunk in _sampled(work, PILOT_NOW) if chunk.id in work.sheet.bills]
+    used = np.concatenate([bill.used for bill in bills]) if bills else np.empty(0)
+    if len(used) < FEW or (plain := pricing.costs(model, used)) is None:
+        return None
+    read = pricing.costs(model, _as_read(used))
+    low, high = forecasts.rest(usd, plain if read is None else read, requests), forecasts.rest(usd, plain, requests)
+    return Range(low.low, math.sqrt(low.likely * high.likely), high.high, high.how)
+
+
+def _as_read(used: Array) -> Array:
+    """The same tokens, as if all input were read from the prompt cache."""
+    made: Array = used.copy()
+    made["read"] += made["input"]
+    made["input"] = 0
+    return made
+
+
 def _prefixes(model: Model, lifetime: str, used: Array) -> tuple[Array, Array]:
     """USD of what each request read from the cache or wrote to it: at the price of input, and as it was paid."""
     read, wrote = pricing.column(used, "read"), pricing.column(used, "written")
@@ -136,15 +156,28 @@ def _sampled(work: Work, *more: str) -> list[ChunkRecord]:
     return [chunk for chunk in work.own(COLLECTED) if chunk.kind in ("", "pilot", *more)]
 
 
-def answered(work: Work) -> Array:
-    """What each request may have cost at most that was answered so far, of those that are a random part of the run.
+def sampled(work: Work) -> Array:
+    """What each request that was answered so far may cost in a batch at most, of the random part of the run.
 
-    Prompts and answers of the others are like theirs; hits of the prompt cache are not, since they change with the
-    hour: what was read counts as if it had been written.
+    They stand in the order in which they were drawn, those of one chunk shuffled. Hits of the prompt cache change with
+    the hour: what was read counts as if it had been written, and so does all input of a pilot that had no marks.
     """
-    bills = [(chunk, work.sheet.bills[chunk.id]) for chunk in _sampled(work) if chunk.id in work.sheet.bills]
-    seen = [_usd(work.models, work.record, chunk, bill, cold=True) for chunk, bill in bills]
-    return np.concatenate([usd for usd in seen if usd is not None]) if seen else np.empty(0)
+    spec, told = work.record.spec, []
+    for chunk in sorted(_sampled(work, PILOT_NOW), key=lambda chunk: _accepted(work, chunk)):
+        if (bill := work.sheet.bills.get(chunk.id)) is None:
+            continue
+        used = bill.used
+        if chunk.kind == PILOT_NOW and (spec.cache or spec.marked):
+            used = _as_read(used)
+        usd = pricing.costs(work.models.find(chunk.model or work.record.model), used, cold=True)
+        if usd is not None:
+            told.append(np.random.default_rng(int.from_bytes(chunk.nonce.encode())).permutation(usd))
+    return np.concatenate(told) if told else np.empty(0)
+
+
+def _accepted(work: Work, chunk: ChunkRecord) -> tuple[float, int]:
+    batch = work.ledger.batch(chunk.id)
+    return batch.accepted if batch else 0.0, chunk.ordinal
 
 
 def _usd(models: Models, record: RunRecord, chunk: Any, bill: Bill, **changes: bool) -> Array | None:

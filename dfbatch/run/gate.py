@@ -6,13 +6,12 @@ as the most that it may cost.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from dfbatch.bounds import Sample, wilson
-from dfbatch.errors import BudgetReached, PilotFailed
+from dfbatch.bounds import wilson
+from dfbatch.errors import PilotFailed
 from dfbatch.ledger.states import (
     ABANDONED,
     COLLECTED,
@@ -20,17 +19,20 @@ from dfbatch.ledger.states import (
     FORGONE,
     IN_DOUBT,
     LOST,
-    OVER,
     PLANNED,
     POSTED,
     SPLIT,
     SUBMITTED,
 )
-from dfbatch.pricing import FROM_BYTES, besides, dollars
+from dfbatch.pricing import FROM_BYTES, dollars
+from dfbatch.progress.words import many
 from dfbatch.results import CODE
 from dfbatch.run import costs, outlook
-from dfbatch.run.budgets import budget_of, worst
+from dfbatch.run.allowance import Allowance
+from dfbatch.run.budgets import budget_of
 from dfbatch.run.ending import BUDGET, FAILED
+from dfbatch.run.leading import why_batch
+from dfbatch.run.now import DIRECT, PILOT_NOW
 from dfbatch.run.spools import drawn, remove
 
 if TYPE_CHECKING:
@@ -40,14 +42,20 @@ if TYPE_CHECKING:
 
 _UNTOLD: Final = (PLANNED, *POSTED)
 _UNJUDGED: Final = (*_UNTOLD, *IN_DOUBT, SUBMITTED, ENDED)
-AHEAD: Final = {"preflight": _UNTOLD, "warm": _UNJUDGED, "pilot": _UNJUDGED, "now": _UNJUDGED}  # waited for by …
-BEHIND: Final = {"warm": ("preflight",), "pilot": ("preflight", "warm"), "now": ("preflight", "warm"), "": tuple(AHEAD)}
+# What is waited for, while it is in which state, and by what.
+AHEAD: Final = {"preflight": _UNTOLD, **dict.fromkeys(("warm", PILOT_NOW, "pilot", "now"), _UNJUDGED)}
+_PILOTED: Final = ("preflight", "warm")
+BEHIND: Final = {
+    "warm": ("preflight",),
+    PILOT_NOW: ("preflight",),
+    **dict.fromkeys(("pilot", "now"), _PILOTED),
+    "": tuple(AHEAD),
+}
 ORDER: Final = tuple(AHEAD)
+PILOTS: Final = (PILOT_NOW, "pilot")
 USELESS: Final = tuple(CODE[name] for name in ("refused", "truncated", "invalid", "errored"))
 ENOUGH: Final = 20  # answers from which a share is judged
 SURE: Final = 1.645  # standard errors: the share is above the limit with a confidence of 95 %
-SMALLEST: Final = 50  # of what waits, one part in so many is worth a batch of its own …
-LARGEST: Final = 2  # … and one in so many, while something is under way that will tell more
 LOOK: Final = 60.0  # seconds between looks while something is under way; what is collected wakes at once
 
 
@@ -56,9 +64,7 @@ class Gate:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._looks: dict[int, int] = {}  # by the size of the sample: the how many-eth look it is
-        self._worst: dict[str, float] = {}  # by chunk: the most that one of its requests may cost, USD
-        self._passed: dict[str, float] = {}  # the most that chunks which passed may cost, USD
+        self._allowance = Allowance(work)
         self.stopped = False  # something keeps the run from sending
         self.open = False  # after the user's word: the pilot's verdict does not count any more
 
@@ -86,8 +92,7 @@ class Gate:
 
         Else a chunk that asks would wait for it to end, and it would wait for its turn to ask.
         """
-        self._passed.pop(chunk.id, None)
-        self._worst.pop(chunk.id, None)  # a batch costs half of what is asked at once
+        self._allowance.returned(chunk)
 
     @property
     def _goes_on(self) -> bool:
@@ -104,8 +109,29 @@ class Gate:
         work = self._work
         while self._goes_on and any(self._awaits(each) for each in work.chunks() if each.kind in kinds):
             if not chunk.kind:
-                work.say("pilot", "the first part is under way; the rest follows when its answers can be used")
+                if work.restart:
+                    return
+                work.say("pilot", self._waits_for())
             await work.clock.pause(LOOK, work.stirring)
+
+    def _waits_for(self) -> str:
+        """What the rest waits for, how long that may be, and what can be done."""
+        ahead = [each for each in self._work.chunks() if each.kind in AHEAD and self._awaits(each)]
+        pilots = [each for each in ahead if each.kind in PILOTS]
+        count = sum(each.requests for each in pilots or ahead)
+        some, goes = many(count, "request"), "goes" if count == 1 else "go"
+        if pilots and any(each.kind == PILOT_NOW for each in pilots):
+            return (
+                f"{some} {goes} ahead at once, to see what answers are like and cost; the rest follows within minutes"
+            )
+        if not pilots and all(each.kind in DIRECT for each in ahead):
+            return f"{some} {goes} ahead at once; the rest follows within minutes"
+        why = why_batch(self._work.record) if pilots else "to write the prompt cache"
+        return (
+            f"{some} {goes} ahead in a batch{f' ({why})' if why else ''}, and the rest waits for that: most batches end"
+            " within an hour, 24 hours at most"
+            f"{'; pilot=False sends all at once' if pilots else '; cache=None sends all at once'}"
+        )
 
     def _awaits(self, ahead: ChunkRecord) -> bool:
         return ahead.state in AHEAD[ahead.kind] and self._may_end(ahead)
@@ -120,7 +146,7 @@ class Gate:
 
     def _heed_pilot(self) -> None:
         work, spec = self._work, self._work.record.spec
-        led = spec.pilot in ("batch", "now") or (spec.pilot and any(each.kind == "pilot" for each in work.chunks()))
+        led = spec.pilot not in ("", "auto") or (spec.pilot and any(each.kind in PILOTS for each in work.chunks()))
         if led and spec.max_failed is not None and not self.open:
             self._judge(spec.max_failed)
         expected = self._foreseen()
@@ -142,15 +168,14 @@ class Gate:
 
     def _weigh(self, expected: Range) -> None:
         """Raise where the budget will not do, by the low end of the forecast."""
-        work, budget = self._work, budget_of(self._work)
+        budget = budget_of(self._work)
         if budget is None or expected.low <= budget:
             return
         span = f"{dollars(expected.low)} to {dollars(expected.high)}"
         raise PilotFailed(
             f"{FAILED}: {expected.how} the run would cost {span}, more than {BUDGET} {dollars(budget)}",
             "nothing else was sent; the answers are kept: run.partial()",
-            hint=f"dfbatch.open({work.record.id!r}).resume(budget={_rounded(expected.high)}) sends the rest;"
-            " .resume() sends as much as the budget covers",
+            hint=f"{self._allowance.way_on(budget)}; .resume() sends as much as the budget covers",
         )
 
     def _judge(self, limit: float) -> None:
@@ -172,54 +197,26 @@ class Gate:
 
     async def _afford(self, chunk: ChunkRecord) -> list[ChunkRecord]:
         """As much of a chunk as the budget covers for sure; waits for what is under way where that is too little."""
-        work = self._work
+        work, allowance = self._work, self._allowance
         while self._goes_on:
             budget = budget_of(work)
             if budget is None:
                 return [chunk]
-            held = self._held(chunk)
-            spent, reserved = costs.spent(work) or 0.0, costs.unknown(work) + math.fsum(map(self._bound, held))
-            size, bound = self._affordable(chunk, budget - spent - reserved)
+            await allowance.look_up(chunk)
+            held = allowance.held(chunk)
             waits = any(map(self._may_end, held))
-            least = chunk.requests // (LARGEST if waits else SMALLEST)
+            size = allowance.size(chunk, held, budget, waits=waits)
             if size >= chunk.requests:
-                self._passed[chunk.id] = bound
+                allowance.passed.add(chunk.id)
                 return [chunk]
-            if size >= max(1, least) and (made := self._cut(chunk, size)):
-                self._passed[made[0].id] = bound
+            if size and (made := self._cut(chunk, size)):
+                allowance.passed.add(made[0].id)
                 return made
             if not waits:
-                raise self._reached(spent, budget, chunk)
-            work.say("waiting", f"the budget of {dollars(budget)} covers no more before what is under way has come")
+                raise allowance.reached(chunk, held, budget)
+            work.say("waiting", f"{BUDGET} {dollars(budget)} covers no more before what is under way has come")
             await work.clock.pause(LOOK, work.stirring)
         return []
-
-    def _held(self, asking: ChunkRecord) -> list[ChunkRecord]:
-        """What is admitted, under way, in doubt, lost or given up, and may cost something that is not known yet."""
-        admitted = [chunk for chunk in self._work.own(PLANNED) if chunk.id in self._passed and chunk.id != asking.id]
-        return [*costs.under_way(self._work), *admitted]
-
-    def _bound(self, chunk: ChunkRecord) -> float:
-        """The most that a chunk may cost: as it passed, or in the worst case."""
-        if chunk.id not in self._passed:
-            self._passed[chunk.id] = chunk.requests * self._most(chunk)
-        return self._passed[chunk.id]
-
-    def _most(self, chunk: ChunkRecord) -> float:
-        """The most that one request of a chunk can cost, looked up once."""
-        if chunk.id not in self._worst:
-            self._worst[chunk.id] = worst(self._work, chunk)
-        return self._worst[chunk.id]
-
-    def _affordable(self, chunk: ChunkRecord, left: float) -> tuple[int, float]:
-        """How many requests of a chunk may go, and what they cost at most (USD)."""
-        work = self._work
-        most = self._most(chunk)
-        alike = chunk.kind in ("", "pilot") and not work.record.spec.strict
-        seen = costs.answered(work) if alike else np.empty(0)
-        self._looks.setdefault(len(seen), len(self._looks) + 1)
-        size, bound = Sample.of(seen, most).affordable(left, chunk.requests, look=self._looks[len(seen)])
-        return (size if left > 0 or most == 0 else 0), bound
 
     def _cut(self, chunk: ChunkRecord, size: int) -> list[ChunkRecord]:
         """A random part of a chunk, and the rest, in its place."""
@@ -229,31 +226,3 @@ class Gate:
             return made
         remove(work.ledger, [part.id for part in made])
         return []
-
-    def _reached(self, spent: float, budget: float, chunk: ChunkRecord) -> BudgetReached:
-        work, run_id = self._work, self._work.record.id
-        waiting = sum(each.requests for each in work.own() if each.state not in OVER)
-        expected = costs.expected(work)
-        more = expected.high if expected else spent + waiting * self._most(chunk)
-        least = dollars(self._most(chunk))
-        return BudgetReached(
-            f"run {run_id} paused: {BUDGET} {dollars(budget)} is reached, {dollars(spent)} of it spent",
-            f"{waiting:,} requests are not sent; what is answered is kept: run.partial()",
-            f"one more may cost up to {least}",
-            *filter(None, [besides(costs.unknown(work))]),
-            hint=f"dfbatch.open({run_id!r}).resume(budget={_rounded(more)}) goes on",
-            spent=spent,
-            left=budget - spent,
-        )
-
-
-def _rounded(usd: float) -> str:
-    """An amount to type: rounded up to two digits.
-
-    >>> _rounded(12.341), _rounded(0.0312)
-    ('13', '0.032')
-    """
-    if usd <= 0:
-        return "0"
-    unit = 10.0 ** (math.floor(math.log10(usd)) - 1)
-    return f"{math.ceil(usd / unit) * unit:.2g}" if unit < 1 else f"{math.ceil(usd / unit) * unit:.0f}"

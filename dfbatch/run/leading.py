@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from dfbatch.run.now import MOST, PILOT_NOW
+
 if TYPE_CHECKING:
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.records import RunRecord
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 FEW: Final = 20  # requests: for no more than that, none goes ahead alone
 PILOT: Final = 40  # requests of a pilot
 WORTH: Final = 1_000  # requests: a run of so many has a pilot, where nothing is known of its answers
+LONG: Final = 21_333  # tokens; the official SDK refuses to wait for more without a stream (ten minutes; August 2026)
 UNLIKE: Final = ("output-300k",)  # betas for batches alone: `/v1/messages` would refuse what a batch takes
 
 
@@ -43,16 +46,17 @@ def parts(
         return [Part(new, terms.kind)] if len(new) else []
     led: list[Part] = []
     spec, rest = record.spec, new
-    if spec.preflight and len(new) > FEW and not known and not _batch_only(spec.betas):
+    if spec.preflight and len(new) > FEW and not known and not any(map(_batch_only, spec.betas)):
         led, rest = [Part(new[:1], "preflight")], new[1:]
     chance = np.random.default_rng(int.from_bytes(record.id.encode()))
     if spec.leads and len(rest) > 1:
         first = _firsts(rest, groups)
         led, rest = [*led, Part(rest[first], "warm")], rest[~first]
-    if _has_pilot(record, len(new), known) and len(rest) > PILOT:
+    size = int(spec.pilot) if spec.pilot.isdigit() else PILOT
+    if _has_pilot(record, len(new), known, size) and len(rest) > size:
         drawn = np.zeros(len(rest), bool)
-        drawn[chance.choice(len(rest), PILOT, replace=False)] = True
-        led.append(Part(rest[drawn], "now" if spec.pilot == "now" else "pilot"))
+        drawn[chance.choice(len(rest), size, replace=False)] = True
+        led.append(Part(rest[drawn], "pilot" if why_batch(record) else PILOT_NOW))
         rest = rest[~drawn]
     order = None if groups is None else np.argsort(groups[rest], kind="stable")
     order = order if spec.budget is None else chance.permutation(len(rest))
@@ -69,11 +73,27 @@ def _firsts(rest: Array, groups: Array | None) -> Array:
     return first
 
 
-def _batch_only(betas: list[str]) -> bool:
-    return any(beta.startswith(UNLIKE) for beta in betas)
+def why_batch(record: RunRecord) -> str:
+    """Why a pilot of this run goes in a batch, an hour perhaps; empty where it goes through `/v1/messages`, at once."""
+    spec = record.spec
+    if spec.pilot == "batch":
+        return 'pilot="batch"'
+    if spec.pilot != "now" and record.backend == "local":
+        return "the local model answers one after the other"
+    if only := next(filter(_batch_only, spec.betas), ""):
+        return f"{only} is for batches alone"
+    if spec.pilot.isdigit() and int(spec.pilot) > MOST:
+        return f"no more than {MOST} requests go at once"
+    if record.max_tokens > LONG:
+        return f"answers of more than {LONG:,} tokens are too long to wait for on one connection"
+    return ""
 
 
-def _has_pilot(record: RunRecord, new: int, known: int) -> bool:
+def _batch_only(beta: str) -> bool:
+    return beta.startswith(UNLIKE)
+
+
+def _has_pilot(record: RunRecord, new: int, known: int, size: int) -> bool:
     if record.spec.pilot == "auto":
-        return new >= WORTH and known < PILOT and record.backend != "local"
-    return bool(record.spec.pilot) and known < PILOT
+        return new >= WORTH and known < size and record.backend != "local"
+    return bool(record.spec.pilot) and known < size

@@ -31,7 +31,7 @@ from dfbatch.run.collect import Collector
 from dfbatch.run.ending import first_line
 from dfbatch.run.gate import Gate
 from dfbatch.run.limits import Limits
-from dfbatch.run.now import keep
+from dfbatch.run.now import PILOT_NOW, keep
 from dfbatch.run.polling import Poller
 from dfbatch.run.preflight import recover
 from dfbatch.run.prices import known
@@ -151,7 +151,7 @@ class Work:
             if not self.looks_after(chunk):
                 self._take_over(chunk)
             if chunk.state in POSTED and chunk.id not in self.posting and self.looks_after(chunk):
-                if chunk.kind == "now":
+                if chunk.kind in ("now", PILOT_NOW):
                     keep(self, chunk)
                 elif chunk.kind == "preflight":
                     recover(self, chunk)

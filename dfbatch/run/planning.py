@@ -22,10 +22,12 @@ from dfbatch.jobs import Job, Prefix
 from dfbatch.pricing import dollars
 from dfbatch.requests import unmarked
 from dfbatch.run import thread
+from dfbatch.run.budgets import foretold
 from dfbatch.run.claims import Claimed, claim
 from dfbatch.run.clock import current
 from dfbatch.run.ending import first_line
 from dfbatch.run.history import history, longest, prefix_of, priced
+from dfbatch.run.leading import why_batch
 from dfbatch.run.limits import day, noted
 from dfbatch.run.limits import of as limits_of
 from dfbatch.run.prepare import prepare
@@ -86,7 +88,9 @@ def planned(
     past = history(ledger, ready.record)
     tokens_out, hint = _answers(past, measured.each, ready.record.max_tokens, longest(ready.record, model))
     count = max(1, len(sizing.new))
+    ahead = _ahead(ready.record, sizing, model, measured, tokens_out.likely / count if len(past.output) else 0.0)
     job = _job(sizing, model, measured, past, tokens_out.likely / count) if model else None
+    cached = _cached(job, ready.record, sizing.sample)
     less = cheaper(ready.record, job, known(ledger.folder, options.prices).listed) if job and len(sizing.new) else ""
     return Plan(
         model=ready.record.model,
@@ -102,7 +106,7 @@ def planned(
         **_dollars(job, _copies(ready, sizing.new), measured.tokens, tokens_out),
         first=tuple(forecasts.shortened(part_text(part) or "") for part in sizing.first),
         as_if=not ready.record.spends,
-        notes=tuple(filter(None, (*told, why, measured.note, hint, _cached(job, ready.record, sizing.sample), less))),
+        notes=tuple(filter(None, (*told, why, measured.note, hint, cached, *ahead, less))),
         begin=lambda: begin(Exactly(sizing.digest)),
     )
 
@@ -238,6 +242,19 @@ def _job(sizing: Sizing, model: Model, measured: _Measured, known: History, answ
         prefix = prefix_of(record, model, known.hits, count, tokens=measured.shared, doubt=doubt)
     us = b'"inference_geo":"us"' in record.spec.head.encode()
     return Job(model, measured.each, answer, sizing.direct, sizing.warm, prefix, us)
+
+
+def _ahead(
+    record: RunRecord, sizing: Sizing, model: Model | None, measured: _Measured, answer: float
+) -> tuple[str, str]:
+    """What a budget will do to the run, and why its pilot goes in a batch, where that is not what was said."""
+    pilot = max(0, int(sizing.direct.sum()) - 1)
+    slow = why_batch(record) if sizing.piloted and record.spec.pilot != "batch" else ""
+    told = f"the pilot goes in a batch, and the rest may wait an hour for it: {slow}" if slow else ""
+    if not answer:  # nothing is known of the answers, hence of how many batches they will take
+        return "", told
+    each, sizes = measured.each, sizing.sizes
+    return foretold(record, model, tokens=each, sizes=sizes, answer=answer, pilot=pilot), told
 
 
 def _copies(ready: Prepared, new: Array) -> Array:

@@ -276,7 +276,7 @@ class _Made:
             samples=options.samples,
             prices={name: dict(price) for name, price in options.prices.items()},
             preflight=options.preflight and self.backend.kind != "local",
-            pilot="batch" if options.pilot is True else options.pilot or "",
+            pilot=("now" if options.pilot else "") if isinstance(options.pilot, bool) else str(options.pilot),
             max_failed=options.max_failed,
             cache=cache.lifetime,
             leads=cache.leads,

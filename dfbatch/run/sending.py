@@ -29,7 +29,7 @@ from dfbatch.progress.words import duration
 from dfbatch.run.doubts import proof
 from dfbatch.run.ending import first_line
 from dfbatch.run.limits import look
-from dfbatch.run.now import answer_now
+from dfbatch.run.now import DIRECT, answer_now
 from dfbatch.run.polling import PLACE, cancel
 from dfbatch.run.preflight import preflight
 from dfbatch.run.spools import body, halves, remove
@@ -118,10 +118,11 @@ async def _sender(work: Work, queue: list[ChunkRecord], uplink: asyncio.Lock, do
             if chunk.kind == "preflight":
                 await preflight(work, chunk)
                 left = work.ledger.chunk(chunk.id)
-                work.gate.returned(left)
-                queue.extend([left] if left.state == PLANNED else [])
+                if left.state == PLANNED:
+                    work.gate.returned(left)
+                    queue.append(left)
                 continue
-            if chunk.kind == "now":
+            if chunk.kind in DIRECT:
                 await answer_now(work, chunk)
                 continue
             async with _turn(uplink) as handed:

@@ -57,6 +57,7 @@ class Sizing:
     first: list[bytes] = field(default_factory=list)
     chunks: list[chunks.Cut] = field(default_factory=list)
     bytes: int = 0
+    piloted: bool = False  # some go ahead in a batch
     record: RunRecord | None = None
 
     def __call__(
@@ -87,6 +88,7 @@ class Sizing:
         for part in parts(ledger, record, self.new, known=known, terms=terms, groups=wanted.groups):
             if part.kind in DIRECT:
                 self.direct |= np.isin(self.new, part.which)
+            self.piloted |= part.kind == "pilot"
             if part.kind == "warm":
                 self.warm |= np.isin(self.new, part.which)
             sizes = wanted.lengths[part.which if part.order is None else part.which[part.order]]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -11,7 +13,7 @@ import pytest
 import dfbatch
 from dfbatch.emulator import Server
 from dfbatch.errors import BatchLost, BudgetNeeded, BudgetReached, OptionError, PilotFailed, RunPaused
-from dfbatch.run.gate import _rounded
+from dfbatch.run.allowance import rounded
 
 from .sites import KEY
 
@@ -60,8 +62,11 @@ def test_a_budget_is_never_exceeded_and_what_is_answered_is_kept(server: Server)
     assert caught.value.spent == pytest.approx(billed(server))
     assert caught.value.spent + caught.value.left == pytest.approx(0.02)
     assert run.counts == {"succeeded": sum(sizes(run)), "pending": 500 - sum(sizes(run))}
-    assert f"run {run.id} paused: its budget of $0.02 is reached" in str(caught.value)
-    assert f"Hint: dfbatch.open('{run.id}').resume(budget=" in str(caught.value)
+    told = rf"run {run.id} paused with \$0\.0\d+ left of its budget of \$0.02: too little for a batch worth sending "
+    assert re.match(told + r"\(\d of 4\d\d requests, up to \$0\.0027 each\)\n", str(caught.value))
+    assert re.search(
+        rf"Hint: dfbatch.open\('{run.id}'\).resume\(budget=[\d.]+\) finishes it \(likely", str(caught.value)
+    )
 
 
 def test_a_run_whose_budget_is_reached_says_that_it_goes_on_with_another(server: Server) -> None:
@@ -71,7 +76,7 @@ def test_a_run_whose_budget_is_reached_says_that_it_goes_on_with_another(server:
 
     told = f" dfbatch.open({run.id!r}).resume(budget=…) goes on"
     assert run.snapshot().safety.endswith(told)
-    with pytest.raises(RunPaused, match=r"its budget of \$0.02 is reached"):
+    with pytest.raises(RunPaused, match=r"left of its budget of \$0.02"):
         run.wait()
     assert run.snapshot().safety.endswith(told)  # whoever looks at it changes nothing
 
@@ -100,7 +105,7 @@ def test_another_process_knows_the_budget_that_was_named_last(server: Server) ->
     with pytest.raises(BudgetReached):
         run.resume(budget=0.03).wait()
     dfbatch.run.shelf._known.clear()
-    with pytest.raises(BudgetReached, match=r"its budget of \$0.03 is reached"):
+    with pytest.raises(BudgetReached, match=r"left of its budget of \$0.03"):
         dfbatch.open(run.id, backend=run._work.backend).resume().wait()
 
     assert billed(server) <= 0.03
@@ -123,7 +128,7 @@ def test_the_rest_is_measured_by_the_answers_that_are_there(server: Server) -> N
 def test_a_budget_reached_within_the_pilot_is_raised_and_the_pilot_goes_first_again(server: Server) -> None:
     """What is left of the pilot came into the ledger after the rest, which waits for it."""
     with pytest.raises(BudgetReached):
-        begin(server, MANY[:100], pilot=True, budget=0.0055)
+        begin(server, MANY[:100], pilot="batch", budget=0.0055)
     run = dfbatch.last_run()
     planned = [chunk.kind for chunk in run._ledger.chunks(run.id, "planned")]
 
@@ -238,10 +243,10 @@ def test_what_is_no_amount_is_refused(server: Server, budget: Any) -> None:
 
 @pytest.mark.parametrize(("usd", "typed"), [(12.341, "13"), (0.0312, "0.032"), (0.0, "0"), (99.5, "100")])
 def test_an_amount_to_type_is_rounded_up(usd: float, typed: str) -> None:
-    assert _rounded(usd) == typed
+    assert rounded(usd) == typed
 
 
-@pytest.mark.parametrize("count", [25, pytest.param(975, marks=pytest.mark.full)])
+@pytest.mark.parametrize("count", [25, pytest.param(1_000, marks=pytest.mark.full)])
 def test_no_drawn_run_of_heavy_tailed_answers_exceeds_its_budget(count: int) -> None:
     """Rows, budgets, limits and lengths of answers are drawn; the server's own bill is the judge of each run."""
     chance = Random(count)
@@ -266,3 +271,66 @@ def test_no_drawn_run_of_heavy_tailed_answers_exceeds_its_budget(count: int) -> 
             assert spent <= budget + 1e-12, (draw, spent, budget, options)
             assert dfbatch.last_run().cost.spent == pytest.approx(spent)
     assert 0 < reached < count
+
+
+def test_a_plan_says_how_many_batches_a_budget_will_take(server: Server) -> None:
+    frame: Any = pl.DataFrame({"text": MANY})
+    call: Any = {"backend": dfbatch.Anthropic(api_key=KEY, base_url=server.url), "max_tokens": 256}
+    frame.head(40).claude.preview("{text}", rows=40, progress=False, **call)
+    likely = frame.claude.plan("{text}", **call).dollars.likely
+    tight, wide = (frame.claude.plan("{text}", budget=times * likely, **call).notes for times in (1.3, 50))
+
+    told = r"budget is 1\.3 × the forecast: (up to \d batches one after the other|the run will probably pause)"
+    assert any(re.match(told, note) for note in tight)
+    assert not [note for note in wide if note.startswith("budget")]
+
+
+def test_a_plan_says_why_a_pilot_goes_in_a_batch(server: Server) -> None:
+    frame: Any = pl.DataFrame({"text": MANY})
+    backend = dfbatch.Anthropic(api_key=KEY, base_url=server.url)
+    plan = frame.claude.plan("{text}", backend=backend, pilot=True, max_tokens=32_000)
+
+    assert any(note.startswith("the pilot goes in a batch, and the rest may wait an hour") for note in plan.notes)
+
+
+@pytest.mark.parametrize("count", [8, pytest.param(200, marks=pytest.mark.full)])
+def test_a_little_more_than_the_true_cost_takes_few_batches_and_the_hint_finishes_what_it_does_not(count: int) -> None:
+    """Drawn runs with 1.1 to 1.3 times what they cost without a budget; the server's bill is the judge of each."""
+    batches, hints, finished = [], 0, 0
+    servers = [Server(engine="sample", output_law=law) for law in ("fixed:30", "lognormal:30:0.6", "lognormal:20:1.2")]
+    with servers[0], servers[1], servers[2]:
+        for draw in range(count):
+            chance, server = Random(f"few {draw}"), servers[draw % 3]
+            words = chance.choice([0, 40, 300])
+            texts = [f"{draw} {at} " + "word " * chance.randint(0, words) for at in range(chance.randrange(100, 1_500))]
+            options: dict[str, Any] = {"max_tokens": chance.choice([64, 256]), "max_failed": 1, "system": f"{draw}"}
+            begin(server, texts, **options)
+            true = dfbatch.last_run().cost.spent or 0.0
+            before, budget = billed(server), true * chance.uniform(1.1, 1.3)
+            try:
+                begin(server, texts, budget=budget, reuse=False, **options)
+            except (BudgetReached, PilotFailed) as error:
+                hints += 1
+                named = float(str(error).partition("resume(budget=")[2].partition(")")[0])
+                finished += _finishes(dfbatch.last_run(), named)
+                budget = max(budget, named)
+
+                assert named > true
+            else:
+                batches.append(sum(kind in {"", "pilot"} for kind in _kinds(dfbatch.last_run())))
+
+            assert billed(server) - before <= budget + 1e-12
+    assert median(batches) <= 4
+    assert max(batches) <= 8
+    assert finished >= 0.9 * hints
+
+
+def _finishes(run: dfbatch.Run, budget: float) -> bool:
+    try:
+        return run.resume(budget=budget).wait().status == "done"
+    except BudgetReached:
+        return False
+
+
+def _kinds(run: dfbatch.Run) -> list[str]:
+    return [chunk.kind for chunk in run._ledger.chunks(run.id, "collected")]

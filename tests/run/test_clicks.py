@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .plain_server import PlainServer
 
 Polars: Any = pl.DataFrame  # its `claude` is unknown to type checkers
-PILOT: Any = {"pilot": True, "preflight": False, "progress": False}
+PILOT: Any = {"pilot": "batch", "preflight": False, "progress": False}
 
 pytestmark = pytest.mark.filterwarnings("ignore::dfbatch.errors.RowsFailedWarning")
 

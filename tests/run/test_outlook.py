@@ -121,7 +121,7 @@ def test_before_any_answer_the_forecast_is_that_by_earlier_ones() -> None:
 
 def test_of_a_run_that_was_canceled_nothing_is_held_against_the_forecast() -> None:
     with Server(engine="sample", law="fixed:3600") as slow:
-        run = begin(slow, pilot=True, preflight=False)
+        run = begin(slow, pilot="batch", preflight=False)
         run.cancel()
         slow.advance(3600)
         run.wait()

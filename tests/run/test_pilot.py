@@ -10,7 +10,7 @@ import pytest
 import dfbatch
 from dfbatch.bounds import wilson
 from dfbatch.emulator import Server
-from dfbatch.errors import BudgetReached, PilotFailed, RunPaused
+from dfbatch.errors import BudgetReached, PilotFailed, RateLimited, RunPaused
 from dfbatch.run.gate import SURE
 
 from .sites import KEY
@@ -64,6 +64,14 @@ def kinds(run: dfbatch.Run) -> list[tuple[str, int, str]]:
 def test_of_many_requests_forty_go_ahead(begin: Begin, server: Server) -> None:
     run = begin()
 
+    assert kinds(run) == [("preflight", 1, "collected"), ("pilot now", 40, "collected"), ("", 1159, "collected")]
+    assert set(server.usage()["billed_by_digest"].values()) == {1}
+    assert [run._ledger.batch(chunk.id) is None for chunk in run._ledger.chunks(run.id)] == [True, True, False]
+
+
+def test_forty_go_ahead_in_a_batch_where_the_call_says_so(begin: Begin, server: Server) -> None:
+    run = begin(pilot="batch")
+
     assert kinds(run) == [("preflight", 1, "collected"), ("pilot", 40, "collected"), ("", 1159, "collected")]
     assert set(server.usage()["billed_by_digest"].values()) == {1}
     batches = [run._ledger.batch(chunk.id) for chunk in run._ledger.chunks(run.id)[1:]]
@@ -76,9 +84,14 @@ def test_of_many_requests_forty_go_ahead(begin: Begin, server: Server) -> None:
     ("count", "options", "expected"),
     [
         (999, {}, ["preflight", ""]),
-        (100, {"pilot": True}, ["preflight", "pilot", ""]),
+        (100, {"pilot": True}, ["preflight", "pilot now", ""]),
         (1_200, {"pilot": False}, ["preflight", ""]),
-        (100, {"pilot": "now"}, ["preflight", "now", ""]),
+        (100, {"pilot": "now"}, ["preflight", "pilot now", ""]),
+        (100, {"pilot": "batch"}, ["preflight", "pilot", ""]),
+        (100, {"pilot": 1}, ["preflight", "pilot now", ""]),
+        (300, {"pilot": 201}, ["preflight", "pilot", ""]),
+        (1_200, {"max_tokens": 32_000}, ["preflight", "pilot", ""]),
+        (1_200, {"betas": ["output-300k-2026-03-24"]}, ["pilot", ""]),
         (41, {"pilot": True}, ["preflight", ""]),
     ],
 )
@@ -103,7 +116,7 @@ def test_a_pilot_that_fails_stops_the_run_and_its_answers_are_kept(begin: Begin,
         begin()
     run = dfbatch.last_run()
 
-    assert kinds(run) == [("preflight", 1, "collected"), ("pilot", 40, "collected"), ("", 1159, "planned")]
+    assert kinds(run) == [("preflight", 1, "collected"), ("pilot now", 40, "collected"), ("", 1159, "planned")]
     assert (run.status, run.counts["pending"]) == ("paused", 1159)
     assert server.usage()["requests"] == 41
     assert len(run.failures()) == run.counts["invalid"]
@@ -219,3 +232,44 @@ def test_a_run_without_a_pilot_is_not_judged_by_failures_that_are_known(begin: B
     share.one_in = 0
 
     assert begin(MANY[:65], chunk_size=2).counts == {"invalid": 60, "succeeded": 5}
+
+
+def test_a_limit_of_calls_is_waited_for_and_the_pilot_is_answered_at_once(begin: Begin, server: Server) -> None:
+    server.house.faults.arm(["429@messages:times=12,after=3,retry_after=1"])
+    run = begin(MANY[:100], pilot=True)
+
+    assert run.counts == {"succeeded": 100}
+    assert set(server.usage()["billed_by_digest"].values()) == {1}
+    assert [kind for kind, _, _ in kinds(run)] == ["preflight", "pilot now", ""]
+
+
+def test_a_limit_of_what_may_be_spent_stops_the_pilot_and_the_run_goes_on_when_it_is_raised(
+    begin: Begin, server: Server
+) -> None:
+    server.house.faults.arm(["spend_limit@messages:after=5"])
+    with pytest.raises(RateLimited, match="spend limit"):
+        begin(MANY[:100], pilot=True)
+    run = dfbatch.last_run()
+    server.house.faults.arm([], replace=True)
+
+    assert server.usage()["requests"] <= 14
+    assert run.resume().wait().counts == {"succeeded": 100}
+    assert set(server.usage()["billed_by_digest"].values()) == {1}
+
+
+def test_what_waits_for_a_pilot_says_how_long_that_may_be_and_what_can_be_done() -> None:
+    with Server(engine="sample", law="fixed:3600") as slow:
+        frame: Any = pl.DataFrame({"text": MANY})
+        backend = dfbatch.Anthropic(api_key=KEY, base_url=slow.url)
+        run = frame.claude.submit("{text}", backend=backend, progress=False, pilot="batch", preflight=False)
+        while run.status != "pilot":
+            run._driver.pause(0.01)
+        told = run.message
+        run.cancel()
+        slow.advance(3600)
+        run.wait()
+
+    assert told == (
+        '40 requests go ahead in a batch (pilot="batch"), and the rest waits for that: most batches end within an hour,'
+        " 24 hours at most; pilot=False sends all at once"
+    )

@@ -21,7 +21,7 @@ POOR = "Your credit balance is too low to access the Anthropic API. Please go to
         (SAID + POOR, ""),
         (SAID + "You have reached your specified API usage limits.", ""),
         (
-            "run 7f3a paused: its budget of $2.00 is reached, $1.90 of it spent",
+            "run 7f3a paused with $0.10 left of its budget of $2.00: too little for a batch worth sending",
             "dfbatch.open('7f3a').resume(budget=…) goes on",
         ),
         ("no connection to the API", ""),
