@@ -45,6 +45,7 @@ BATCHED: Final = (
     "",
     "again",
     "longer",
+    "empty",
     "corrected",
     "hand",
     "pilot",

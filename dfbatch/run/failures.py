@@ -31,6 +31,11 @@ _LARGER: Final = 4  # times the limit that answers were cut at, in a hint
 
 _OF_THE_KEY: Final = ("authentication_error", "permission_error", "billing_error")
 
+_OF_CALLS: Final = (
+    "include=['message'] in the cell shows what came, and asks nothing again; to get texts, leave the tools out or add"
+    " 'tool_choice': {'type': 'none'} to params"
+)
+
 _HELPS: Final = {
     "refused": "run.retry(which='refused') asks them again, with model=… another model; retry() alone leaves them out",
     "invalid": "run.retry(which='invalid') asks them again; where answers are right as they are, widen the schema",
@@ -103,6 +108,10 @@ def helps(outcome: str, cause: str, max_tokens: int) -> str:
         return _about_cut(cause, max_tokens)
     if outcome == "errored":
         return _about_error(cause)
+    if outcome == "invalid" and "include=['message']" in cause:
+        return _OF_CALLS
+    if outcome == "invalid" and "is empty" in cause:
+        return "run.retry(which='invalid') asks them once more; a prompt that asks for a word in any case may help"
     return _HELPS.get(outcome, f"run.retry(which={outcome!r}) asks them again")
 
 

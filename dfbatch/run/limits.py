@@ -45,7 +45,7 @@ FOLDER: Final = "models"  # in the ledger's: a file for each model of each serve
 DAY: Final = 86_400.0  # seconds that a reply is kept
 PATIENCE: Final = 5.0  # seconds that one is waited for
 CLOSE: Final = 0.85  # how like a model's name another is to be the one that was meant: haiku-45, not nope
-AGAIN: Final = ("again", "longer", "corrected", "hand")  # kinds of chunks whose terms were looked at before
+AGAIN: Final = ("again", "longer", "empty", "corrected", "hand")  # kinds of chunks whose terms were looked at before
 UNSENT: Final = "this is told before it is sent: nothing is billed for it"
 
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from dfbatch.run.loop import Work
     from dfbatch.run.sheet import Sheet
 
-_TRIES = ("again", "longer", "corrected", "hand")  # kinds of chunks that ask again
+_TRIES = ("again", "longer", "empty", "corrected", "hand")  # kinds of chunks that ask again
 _STILL = ("done", "canceled", "paused")  # no time passes for these
 _MARKS = {PLANNED: "planned", SUBMITTED: "waiting", ENDED: "collecting", COLLECTED: "done"}
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.lib.recfunctions import repack_fields
 
@@ -16,7 +15,7 @@ from dfbatch.columns import Builder, Column
 from dfbatch.distinct import locate
 from dfbatch.kinds import TEXT, Kind
 from dfbatch.ledger.files import read_array
-from dfbatch.results import BILLED, CODE, FINAL, FOUND, OUTCOMES, PENDING, SUCCEEDED, Usage, meaning
+from dfbatch.results import BILLED, CODE, FINAL, FOUND, OUTCOMES, PENDING, SUCCEEDED, Usage, content, meaning
 from dfbatch.run.reader import Found, Reader
 from dfbatch.schemas import Invalid
 
@@ -249,13 +248,14 @@ def _said_all(
                 message is not None
                 and message.stop_reason == "end_turn"
                 and len(message.content) == 1
-                and (text := message.content[0].text) is not None
+                and (text := message.content[0].text)
+                and not text.isspace()
                 and message.content[0].type == "text"
                 and result.type == "succeeded"
             ):
                 values.append(judge(text))
                 continue
-            outcome, text, error = meaning(result)
+            outcome, text, error, _ = meaning(result)
             if outcome == "succeeded":
                 values.append(judge(text))
                 continue
@@ -300,5 +300,4 @@ def _extra(name: str, block: Found, at: int, reader: Reader) -> Any:
         return line.custom_id
     if name == "stop_reason":
         return line.result.message.stop_reason if line.result.message else None
-    whole: Any = msgspec.json.decode(reader.raw(int(block.offset[at]), int(block.length[at])))
-    return whole["result"].get("message")
+    return content(reader.raw(int(block.offset[at]), int(block.length[at])))["result"].get("message")
