@@ -6,6 +6,7 @@ Nothing heavy is imported here: `import dfbatch` costs a pandas user at most 25 
 from __future__ import annotations
 
 import sys
+import threading
 from dataclasses import fields
 from functools import cache
 from inspect import Parameter, cleandoc, signature
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 Frame = TypeVar("Frame")
 _TABLE: Final = "Everything else is said by name:"
+_signing: Final = threading.Lock()
 
 
 def batch(df: Frame, prompt: Any, schema: Any = None, **options: Any) -> Frame:
@@ -274,9 +276,15 @@ def _describe() -> None:
         verb.__doc__ = f"{cleandoc(verb.__doc__ or '')}\n\n{whole if verb is FrameAccessor.batch else table}\n"
 
 
-@cache
 def _sign() -> None:
-    """Let signatures name every option with its default: for help() and for the Tab key, which ask at run time."""
+    """Let signatures name every option with its default, once under any number of threads."""
+    with _signing:
+        _signed()
+
+
+@cache
+def _signed() -> None:
+    """For help() and for the Tab key, which ask at run time."""
     from dfbatch.options import Options
 
     usual = Options()
@@ -285,7 +293,9 @@ def _sign() -> None:
     ]
     for verb in _VERBS:
         said = signature(verb)
-        given = [each for each in said.parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
+        known = {each.name for each in options}  # there already where an interrupt left this half done
+        kept = [each for each in said.parameters.values() if each.name not in known]
+        given = [each for each in kept if each.kind is not Parameter.VAR_KEYWORD]
         verb.__dict__["__signature__"] = said.replace(parameters=[*given, *options])
 
 

@@ -58,6 +58,9 @@ class Told(msgspec.Struct, frozen=True):
     info: dict[str, Any] | None
 
 
+_told = msgspec.json.Decoder(Told).decode
+
+
 class Limits:
     """What the server of one backend tells of models; each is asked for once, and not again within a day."""
 
@@ -202,7 +205,7 @@ def is_fresh(told: Told, now: float) -> bool:
 def kept_of(folder: Path, who: str, model: str, now: float) -> dict[str, Any] | None:
     """What was kept within a day; a file that cannot be read is as good as none."""
     try:
-        told = msgspec.json.decode(_file(folder, who, model).read_bytes(), type=Told)
+        told = _told(_file(folder, who, model).read_bytes())
     except (OSError, msgspec.MsgspecError, ValueError, RecursionError):
         return None
     return told.info if (told.who, told.model) == (who, model) and is_fresh(told, now) else None

@@ -5,6 +5,7 @@ Raw files are read here block by block; fetching them is the loop's.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -70,6 +71,9 @@ class Sheet:
     bills: dict[str, Bill] = field(
         default_factory=dict
     )  # by chunk of this run: all its answers, those that gave way too
+    guard: Any = field(
+        default_factory=threading.RLock, repr=False
+    )  # whoever looks first lays what is there, others wait
     _before: dict[int, tuple[Any, str | None]] = field(default_factory=dict)  # what requests asked again had
     _builders: list[Builder] = field(init=False)
     _extras: dict[str, Builder] = field(init=False)
@@ -88,6 +92,10 @@ class Sheet:
 
         Requests of the chunk that this run does not ask are judged too: their outcome is for later runs.
         """
+        with self.guard:
+            return self._taken(chunk, map_file, raw)
+
+    def _taken(self, chunk: ChunkRecord, map_file: Path, raw: Path) -> np.ndarray[Any, Any]:
         ids = [known.id for known in self.chunks]
         if chunk.id not in ids:
             self.chunks.append(chunk)
