@@ -41,7 +41,7 @@ VALUES = [
     *("hits", "jobs"),
 ]
 INSIDE = {  # the order of files in values that are packages
-    "prompts": ["naming", "templates", "contents", "callables", "__init__"],
+    "prompts": ["naming", "opaque", "templates", "contents", "callables", "__init__"],
     "schemas": [
         *("verdicts", "formats", "validators", "repairs", "judges"),
         *("declared", "spelling", "wire", "__init__"),
