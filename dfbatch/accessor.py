@@ -55,7 +55,7 @@ def batch(df: Frame, prompt: Any, schema: Any = None, **options: Any) -> Frame:
     chunk_size     'auto'              requests a batch; 'auto': as many as the API takes
     retries        2                   automatic tries after one that may pass, or was cut; 0: none of any kind
     correct        True                an answer that does not fit the schema is asked for once more, and paid for
-    samples        1                   answers a row, each paid for; the row's is the one that most of them gave
+    samples        1                   answers a row, each paid for; each column has the value that most of them gave
     dedupe         True                equal rows are one request; False: each row asks for itself
     reuse          True                what was paid for already is not asked again; False: it is, and paid for again
     overwrite      False               True: replaces columns of these names that dfbatch did not write
@@ -85,9 +85,12 @@ def batch(df: Frame, prompt: Any, schema: Any = None, **options: Any) -> Frame:
     prices         {}                  prices of your own, by model, USD per million tokens through /v1/messages:
                                        {"my-model": {"input": 1.0, "output": 5.0}}; also in prices.toml in DFBATCH_HOME
 
-    `samples=3` asks every row three times and pays for each: a row's answer is the whole one that most samples gave
-    (with ties, the earliest), `claude_agreement` (or `{into}_agreement`) the share of the three that gave it, and
-    `run.samples()` has them all. At temperature 0 samples agree trivially, which says nothing about how sure they are.
+    `samples=3` asks every row three times and pays for each, and votes column by column: each has the value that most
+    samples gave, with ties the value of the sample that agrees best with the others, else of the earliest; a nested
+    field votes as a whole. `claude_agreement` (or `{into}_agreement`) is the share of the three that agree on the row's
+    labels: that of the least sure column of Literal, Enum or bool (or lists and objects of such), and of all columns
+    where there is none. `run.samples()` has them all. At temperature 0 samples agree trivially, which says nothing
+    about how sure they are.
 
     Equal requests are paid once, here and in later runs; running the cell again after a crash picks up where it was.
     Raises InputError (a ValueError) before anything is sent, also where what the server tells of the model (its

@@ -218,9 +218,13 @@ class Sheet:
         self.found["outcome"][laid] = CODE["missing"]
         self.errors.update(dict.fromkeys(laid.tolist(), why))
 
-    def columns(self, take: np.ndarray[Any, Any] | None = None, *, kinds: Collection[str] = ()) -> list[Column]:
-        """The answer's columns, or those of these kinds, fanned out onto rows by `take`."""
-        return [builder.column(take) for builder in self._builders if not kinds or builder.kind.name in kinds]
+    def columns(
+        self, take: np.ndarray[Any, Any] | Sequence[np.ndarray[Any, Any]] | None = None, *, kinds: Collection[str] = ()
+    ) -> list[Column]:
+        """The answer's columns, or those of these kinds, fanned out onto rows by `take`, which may be one a column."""
+        takes = take if isinstance(take, list) else [take] * len(self._builders)
+        asked = zip(self._builders, takes, strict=True)
+        return [builder.column(rows) for builder, rows in asked if not kinds or builder.kind.name in kinds]
 
     def added(self, name: str, take: np.ndarray[Any, Any]) -> Column:
         """One of the columns that `include` adds."""

@@ -15,6 +15,7 @@ from pydantic_core import SchemaValidator, core_schema
 from dfbatch.kinds import TEXT, Kind
 from dfbatch.schemas.declared import Declared, declared
 from dfbatch.schemas.judges import Invalid, Judge, judge, kind
+from dfbatch.schemas.validators import is_closed
 from dfbatch.schemas.spelling import Node, spelled
 from dfbatch.schemas.wire import wire
 
@@ -53,6 +54,15 @@ class Schema:
             if self.shape == "text"
             else repr(Kind("struct", fields=self.fields) if self.shape == "object" else self.fields[0][1])
         )
+
+    @property
+    def closed(self) -> frozenset[str]:
+        """The fields that hold one of a few values, or lists and objects of such: Literal, Enum, bool.
+
+        >>> read(Literal["sport", "tech"]).closed, read(int).closed
+        (frozenset({'answer'}), frozenset())
+        """
+        return frozenset(name for name, node in (self.full or {}).get("properties", {}).items() if is_closed(node))
 
     @property
     def judging(self) -> Callable[[str], tuple[Any, ...]]:
