@@ -13,6 +13,7 @@ from inspect import Parameter, cleandoc, signature
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from dfbatch.frames import hook
+from dfbatch.visible import visible
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -150,7 +151,7 @@ def _preview(df: Any, prompt: Any, schema: Any, rows: int, options: dict[str, An
     from dfbatch import run
     from dfbatch.options import read
 
-    return run.preview_rows(df, prompt, schema, read(options), rows=rows, say=print, **about)
+    return run.preview_rows(df, prompt, schema, read(options), rows=rows, say=_say, **about)
 
 
 def plan(df: Any, prompt: Any, schema: Any = None, **options: Any) -> Plan:
@@ -184,10 +185,15 @@ def _plan(df: Any, prompt: Any, schema: Any, options: dict[str, Any], **about: A
     return run.plan_run(df, prompt, schema, read(options), begun=_announced, **about)
 
 
+def _say(text: str) -> None:
+    """One line for whoever asked for a run."""
+    print(visible(text))  # noqa: T201 - in a cell it stands below the code
+
+
 def _announced(run: Run) -> Run:
     """One line when the first chunk is accepted: what was begun, how much of it, and what it may cost."""
     run.started()
-    print(run.announcement)  # noqa: T201 - the user asked for a run and gets its name
+    _say(run.announcement)
     return run
 
 

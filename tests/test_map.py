@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).parents[1] / "dfbatch"
 
 VALUES = [
-    *("version", "errors", "kinds", "models", "options", "prompts", "schemas", "requests"),
+    *("version", "visible", "errors", "kinds", "models", "options", "prompts", "schemas", "requests"),
     "contradictions",
     *(
         "chunks",

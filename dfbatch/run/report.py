@@ -33,6 +33,7 @@ from dfbatch.requests import unmarked
 from dfbatch.results import OUTCOMES, answer, parse
 from dfbatch.run import ending, ends
 from dfbatch.run.spools import parts_from
+from dfbatch.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -245,4 +246,4 @@ class Row:
             *([f"answered: {self.answered}"] if self.answered else []),
             *(f"{name}: {value!r}" for name, value in self.values.items()),
         ]
-        return "\n".join(told)
+        return visible("\n".join(told))

@@ -1,9 +1,9 @@
 """Several answers a row: what its samples say column by column, and how many agree. How rows are asked: `prepare.py`.
 
 Sample s of a row asks the request of its first sample + s × (requests of one sample). Every column holds the value that
-most samples gave (floats to 40 bits, as everywhere). How sure a row is, is told by its closed columns (Literal, Enum,
-bool), since free texts hardly ever agree: its agreement is the share of all samples behind the least sure of them; where
-no column is closed, of all columns. The sample that agrees best with the others there stands for the row: with ties a
+most samples gave (floats to 40 bits, as everywhere). A row's agreement is told by its closed columns (Literal, Enum,
+bool), since free texts hardly ever agree: the share of all samples behind the least sure of them; where no column is
+closed, of all columns. The sample that agrees best with the others there stands for the row: with ties a
 column has its value, else the earliest sample's, so that a reason is that of a sample with the row's label.
 """
 

@@ -15,8 +15,8 @@ from pydantic_core import SchemaValidator, core_schema
 from dfbatch.kinds import TEXT, Kind
 from dfbatch.schemas.declared import Declared, declared
 from dfbatch.schemas.judges import Invalid, Judge, judge, kind
-from dfbatch.schemas.validators import is_closed
 from dfbatch.schemas.spelling import Node, spelled
+from dfbatch.schemas.validators import is_closed
 from dfbatch.schemas.wire import wire
 
 __all__ = ["Invalid", "Schema", "from_ledger", "read", "wire"]
