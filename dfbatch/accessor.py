@@ -35,7 +35,8 @@ def batch(df: Frame, prompt: Any, schema: Any = None, **options: Any) -> Frame:
     polars.
 
     `prompt` is a template (`"Classify: {text}"`), a function of a row, or a list of message dicts. `schema` is a
-    pydantic model, dataclass, TypedDict, `Literal[...]`, Enum, `list[...]`, a scalar type or a JSON schema.
+    pydantic model, dataclass, TypedDict, `Literal[...]`, a list of labels, Enum, `list[...]`, a scalar type or a JSON
+    schema.
 
     Everything else is said by name:
 

@@ -51,7 +51,9 @@ class _Commands(click.Group):
         try:
             command: click.Command = importlib.import_module("dfbatch.emulator.__main__").main
         except ImportError as error:
-            return _not_installed(f'{error}\nHint: pip install "dfbatch[local]"')
+            return _not_installed(
+                f'{error}\nHint: pip install "dfbatch[testing]", or "dfbatch[local]" for a language model too'
+            )
         return command
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic_core import SchemaValidator, core_schema
 
 from dfbatch.kinds import TEXT, Kind
-from dfbatch.schemas.declared import Declared, declared
+from dfbatch.schemas.declared import Declared, declared, labels
 from dfbatch.schemas.judges import Invalid, Judge, judge, kind
 from dfbatch.schemas.spelling import Node, spelled
 from dfbatch.schemas.validators import is_closed
@@ -90,7 +90,7 @@ class Schema:
 
 
 def read(schema: Any) -> Schema:
-    """Read whatever a user hands in as `schema=`; None is plain text.
+    """Read whatever a user hands in as `schema=`; None is plain text, a list of labels is one of them.
 
     >>> read({"type": "object", "properties": {"score": {"type": "number"}}, "required": ["score"]}).fields
     (('score', float),)
@@ -99,6 +99,8 @@ def read(schema: Any) -> Schema:
         return Schema("text", None, None, ((ANSWER, TEXT),))
     if isinstance(schema, Mapping):
         return _built(spelled(schema))
+    if isinstance(schema, list | tuple):
+        schema = labels(schema)
     found = declared(schema)
     return _built(spelled(found.node, python=True), found)
 
