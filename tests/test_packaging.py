@@ -227,11 +227,13 @@ def test_the_testing_door_says_what_to_install(bare: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def tester(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The scripts folder of a new environment with the wheel, the extra `testing`, and a frame library."""
+def tester(wheel: Path, bare: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As the bare one, which it looks into, with the extra `testing` and a frame library."""
     folder = tmp_path_factory.mktemp("tester")
     venv.create(folder, with_pip=False, symlinks=os.name != "nt")
     scripts = folder / ("Scripts" if os.name == "nt" else "bin")
+    [here], [there] = (list(place.rglob("site-packages")) for place in (folder, bare.parent))
+    (here / "bare.pth").write_text(str(there))
     pip("--python", str(scripts / "python"), "install", "--no-compile", f"{wheel}[testing,polars]")
     return scripts
 

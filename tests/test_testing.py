@@ -189,7 +189,7 @@ def test_a_function_may_ask_dfbatch_nothing_new_of_the_network(monkeypatch: pyte
         assert FRAME.claude.batch("{text}", progress=False)["answer"].tolist() == ["here", "here"]
 
 
-@pytest.mark.parametrize("given", [{"A": "said"}, lambda params: "said"], ids=["mapping", "function"])
+@pytest.mark.parametrize("given", [{"A": "said"}, lambda _: "said"], ids=["mapping", "function"])
 def test_who_answers_is_said_in_plain_words(given: Any) -> None:
     with answers(given):
         FRAME.claude.batch("Topic: {text}", progress=False)
