@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -66,6 +66,7 @@ class Anthropic:
     """
 
     kind = "anthropic"
+    _guard: ClassVar = threading.RLock()  # of what is found out on first use, by whichever thread; copies have none
 
     def __init__(
         self,
@@ -91,7 +92,6 @@ class Anthropic:
         self._search = Search()
         self._emulated = ""
         self._identified: str | None = None
-        self._guard = threading.RLock()  # of what is found out on first use, by whichever thread
         self._context: ssl.SSLContext | None = None
         self._trust_env = True  # proxies and CA files as httpx reads them
         self.organization = self.workspace = ""

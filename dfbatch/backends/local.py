@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, ParamSpec, TypeVar
 
 import msgspec
 
@@ -64,6 +64,7 @@ class Local(Anthropic):
     """
 
     kind = "local"
+    _starting: ClassVar = threading.Lock()
 
     def __init__(self, engine: Engine = "smollm2", *, model_file: str | Path | None = None, seed: int = 0) -> None:
         if engine not in NAMES:
@@ -76,7 +77,6 @@ class Local(Anthropic):
         self._digest: str | None = None
         self._folder = Path()
         self._child: subprocess.Popen[bytes] | None = None
-        self._starting = threading.Lock()
 
     def __repr__(self) -> str:
         """Engine, and file and seed where they are not the default."""
