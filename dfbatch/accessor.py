@@ -6,12 +6,14 @@ Nothing heavy is imported here: `import dfbatch` costs a pandas user at most 25 
 from __future__ import annotations
 
 import sys
+import threading
 from dataclasses import fields
 from functools import cache
 from inspect import Parameter, cleandoc, signature
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from dfbatch.frames import hook
+from dfbatch.visible import visible
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 Frame = TypeVar("Frame")
 _TABLE: Final = "Everything else is said by name:"
+_signing: Final = threading.Lock()
 
 
 def batch(df: Frame, prompt: Any, schema: Any = None, **options: Any) -> Frame:
@@ -32,7 +35,8 @@ def batch(df: Frame, prompt: Any, schema: Any = None, **options: Any) -> Frame:
     polars.
 
     `prompt` is a template (`"Classify: {text}"`), a function of a row, or a list of message dicts. `schema` is a
-    pydantic model, dataclass, TypedDict, `Literal[...]`, Enum, `list[...]`, a scalar type or a JSON schema.
+    pydantic model, dataclass, TypedDict, `Literal[...]`, a list of labels, Enum, `list[...]`, a scalar type or a JSON
+    schema.
 
     Everything else is said by name:
 
@@ -53,7 +57,7 @@ def batch(df: Frame, prompt: Any, schema: Any = None, **options: Any) -> Frame:
     chunk_size     'auto'              requests a batch; 'auto': as many as the API takes
     retries        2                   automatic tries after one that may pass, or was cut; 0: none of any kind
     correct        True                an answer that does not fit the schema is asked for once more, and paid for
-    samples        1                   answers a row, each paid for; the row's is the one that most of them gave
+    samples        1                   answers a row, each paid for; each column has the value that most of them gave
     dedupe         True                equal rows are one request; False: each row asks for itself
     reuse          True                what was paid for already is not asked again; False: it is, and paid for again
     overwrite      False               True: replaces columns of these names that dfbatch did not write
@@ -86,9 +90,12 @@ def batch(df: Frame, prompt: Any, schema: Any = None, **options: Any) -> Frame:
     prices         {}                  prices of your own, by model, USD per million tokens through /v1/messages:
                                        {"my-model": {"input": 1.0, "output": 5.0}}; also in prices.toml in DFBATCH_HOME
 
-    `samples=3` asks every row three times and pays for each: a row's answer is the whole one that most samples gave
-    (with ties, the earliest), `claude_agreement` (or `{into}_agreement`) the share of the three that gave it, and
-    `run.samples()` has them all. At temperature 0 samples agree trivially, which says nothing about how sure they are.
+    `samples=3` asks every row three times and pays for each, and votes column by column: each has the value that most
+    samples gave, with ties the value of the sample that agrees best with the others, else of the earliest; a nested
+    field votes as a whole. `claude_agreement` (or `{into}_agreement`) is the share of the three that agree on the row's
+    labels: that of the least sure column of Literal, Enum or bool (or lists and objects of such), and of all columns
+    where there is none. `run.samples()` has them all. At temperature 0 samples agree trivially, which says nothing
+    about how sure they are.
 
     Equal requests are paid once, here and in later runs; running the cell again after a crash picks up where it was.
     Raises InputError (a ValueError) before anything is sent, also where what the server tells of the model (its
@@ -148,7 +155,7 @@ def _preview(df: Any, prompt: Any, schema: Any, rows: int, options: dict[str, An
     from dfbatch import run
     from dfbatch.options import read
 
-    return run.preview_rows(df, prompt, schema, read(options), rows=rows, say=print, **about)
+    return run.preview_rows(df, prompt, schema, read(options), rows=rows, say=_say, **about)
 
 
 def plan(df: Any, prompt: Any, schema: Any = None, **options: Any) -> Plan:
@@ -182,10 +189,15 @@ def _plan(df: Any, prompt: Any, schema: Any, options: dict[str, Any], **about: A
     return run.plan_run(df, prompt, schema, read(options), begun=_announced, **about)
 
 
+def _say(text: str) -> None:
+    """One line for whoever asked for a run."""
+    print(visible(text))  # noqa: T201 - in a cell it stands below the code
+
+
 def _announced(run: Run) -> Run:
     """One line when the first chunk is accepted: what was begun, how much of it, and what it may cost."""
     run.started()
-    print(run.announcement)  # noqa: T201 - the user asked for a run and gets its name
+    _say(run.announcement)
     return run
 
 
@@ -277,9 +289,15 @@ def _describe() -> None:
         verb.__doc__ = f"{cleandoc(verb.__doc__ or '')}\n\n{whole if verb is FrameAccessor.batch else table}\n"
 
 
-@cache
 def _sign() -> None:
-    """Let signatures name every option with its default: for help() and for the Tab key, which ask at run time."""
+    """Let signatures name every option with its default, once under any number of threads."""
+    with _signing:
+        _signed()
+
+
+@cache
+def _signed() -> None:
+    """For help() and for the Tab key, which ask at run time."""
     from dfbatch.options import Options
 
     usual = Options()
@@ -288,7 +306,9 @@ def _sign() -> None:
     ]
     for verb in _VERBS:
         said = signature(verb)
-        given = [each for each in said.parameters.values() if each.kind is not Parameter.VAR_KEYWORD]
+        known = {each.name for each in options}  # there already where an interrupt left this half done
+        kept = [each for each in said.parameters.values() if each.name not in known]
+        given = [each for each in kept if each.kind is not Parameter.VAR_KEYWORD]
         verb.__dict__["__signature__"] = said.replace(parameters=[*given, *options])
 
 

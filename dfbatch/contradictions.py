@@ -36,6 +36,9 @@ class _Params(msgspec.Struct):
     top_k: Any = None
 
 
+_params = msgspec.json.Decoder(_Params).decode
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a request asks of its model, as far as models differ in it."""
@@ -58,7 +61,7 @@ class Asked:
         >>> Asked.of(b'{"model": "m", "max_tokens": 9, "thinking": {"type": "disabled"}}').thinking
         'disabled'
         """
-        read = msgspec.json.decode(params, type=_Params)
+        read = _params(params)
         output, thinking = _mapping(read.output_config), _mapping(read.thinking)
         kind, budget = thinking.get("type"), thinking.get("budget_tokens")
         given = [name for name in SAMPLING if getattr(read, name) is not None]

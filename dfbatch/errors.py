@@ -51,6 +51,8 @@ import inspect
 from traceback import StackSummary, TracebackException
 from typing import TYPE_CHECKING
 
+from dfbatch.visible import visible
+
 _HERE = __file__.removesuffix("errors.py")  # the package's folder
 _NOT_THE_USERS = (_HERE, inspect.__file__.removesuffix("inspect.py"))  # here, Python itself, and …
 _PACKAGES = "-packages"  # … site-packages and dist-packages
@@ -67,7 +69,7 @@ def explain(what: str, *known: str, hint: str = "") -> str:
     columns: text
     Hint: did you mean {text}?
     """
-    return "\n".join([what, *known, *([f"Hint: {hint}"] if hint else [])])
+    return visible("\n".join([what, *known, *([f"Hint: {hint}"] if hint else [])]))
 
 
 def outside() -> int:
@@ -111,7 +113,8 @@ class DfbatchError(Exception):
         """
         told = TracebackException.from_exception(self)
         _shorten(told)
-        return "".join(part.removeprefix("dfbatch.errors.") for part in told.format()).removesuffix("\n").split("\n")
+        whole = "".join(part.removeprefix("dfbatch.errors.") for part in told.format())
+        return visible(whole).removesuffix("\n").split("\n")
 
 
 class InputError(DfbatchError, ValueError):

@@ -15,6 +15,7 @@ import numpy as np
 
 from dfbatch import pictures
 from dfbatch.pricing import FROM_BYTES, Tokens, cost, dollars
+from dfbatch.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -302,12 +303,15 @@ class Plan:
         """A table for people."""
         table = [("plan", f"{self.rows:,} rows for {self.model}"), *self._facts()]
         width = max(len(label) for label, _ in table)
-        return "\n".join(f"{label:<{width}}  {value}" for label, value in table)
+        return "\n".join(f"{label:<{width}}  {visible(value)}" for label, value in table)
 
     def _repr_html_(self) -> str:
         table = [("plan", f"{self.rows:,} rows for {self.model}"), *self._facts()]
         cell = 'style="text-align:left;vertical-align:top;padding:.1em .6em;white-space:normal"'
-        rows = (f"<tr><th {cell}>{escape(label)}</th><td {cell}>{escape(value)}</td></tr>" for label, value in table)
+        rows = (
+            f"<tr><th {cell}>{escape(label)}</th><td {cell}>{escape(visible(value))}</td></tr>"
+            for label, value in table
+        )
         return f'<table class="{pictures.PLAIN}">{"".join(rows)}</table>'
 
     def _facts(self) -> list[tuple[str, str]]:

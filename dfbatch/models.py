@@ -313,6 +313,7 @@ class Models:
             raise OptionError(f"{source} must be a mapping, got {type(said).__name__}", hint=_EXAMPLE)
         known = {model.id: model for model in self.listed}
         for name, value in said.items():
+            _check_currency(name, value, source)
             try:
                 price = msgspec.convert(value, Said)
             except msgspec.ValidationError as error:
@@ -342,6 +343,20 @@ class Models:
 
 
 _EXAMPLE: Final = '{"claude-haiku-5-5": {"input": 0.1, "output": 0.5}}, in USD per million tokens through /v1/messages'
+
+
+_MONEY: Final = ("currency", "unit", "units")
+
+
+def _check_currency(name: str, value: Any, source: str) -> None:
+    """Prices have no currency of their own: what is spent is compared with the API's, in USD."""
+    held = [name, *value] if isinstance(value, Mapping) else [name]
+    told = next((each for each in held if str(each).casefold() in _MONEY), None)
+    if told is not None:
+        raise OptionError(
+            f"{source} has {told!r}: prices are in USD, whatever the currency of your bill",
+            hint=f"convert them first, and leave {told} out: {_EXAMPLE}",
+        )
 
 
 def _overlaid(model: Model, said: Said, source: str) -> Model:

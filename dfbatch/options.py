@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import math
@@ -24,14 +25,16 @@ _NOTIFY = 'notify="say done", or a function that is called with the run'
 _PILOT = ", or how many requests go ahead; df.claude.preview(…, rows=50) asks as many as you like first"
 MOST_SAMPLES = 100  # answers a row; a typo here costs money
 RESERVED = ("model", "max_tokens", "system", "messages")  # said by options of their own, never through params=
+_TOOLS = "use params=; a text beside a call is the answer, a call alone is `invalid`, and include=['message'] holds it"
+ARGUMENTS = ("prompt", "schema", "rows")  # what a call takes beside options, and may be misspelled as well
 LATER = {  # options of the design that are not built yet, and what serves until then
     "citations": "give document blocks through a callable prompt",
     "documents": "give document blocks through a callable prompt",
     "effort": 'use params={"output_config": {"effort": …}}',
     "images": "give image blocks through a callable prompt",
     "thinking": 'use params={"thinking": …}',
-    "tool_choice": "use params=",
-    "tools": "use params=",
+    "tool_choice": _TOOLS,
+    "tools": _TOOLS,
 }
 
 
@@ -118,9 +121,23 @@ class Options:
 
     def _check_spending(self) -> None:
         _one_of(self.budget_mode, "budget_mode", get_args(BudgetMode))
-        _number(self.max_failed, "max_failed", most=1.0, example="max_failed=0.2, a share of rows")
+        _number(
+            self.max_failed,
+            "max_failed",
+            most=1.0,
+            wanted="a share of rows from 0 to 1 is needed",
+            example="max_failed={:g}",
+            usual=0.2,
+        )
         if self.budget is not None:
-            _number(self.budget, "budget", most=math.inf, example="budget=5.00, in USD")
+            _number(
+                self.budget,
+                "budget",
+                most=math.inf,
+                wanted="a number, 0 or more, is needed",
+                example="budget={:.2f}, in USD",
+                usual=5.0,
+            )
         if isinstance(self.pilot, str):
             _one_of(self.pilot, "pilot", ("auto", "batch", "now", True, False), more=_PILOT)
         elif not isinstance(self.pilot, bool):
@@ -170,10 +187,17 @@ def read(values: Mapping[str, Any]) -> Options:
         if name in LATER:
             raise OptionError(f"the option {name!r} is not built yet", hint=f"for now, {LATER[name]}")
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}=?" if near else f"a parameter of the API goes into params={{{name!r}: …}}"
-            raise OptionError(f"unknown option {name!r}", f"options: {', '.join(known)}", hint=hint)
+            raise OptionError(f"unknown option {name!r}", f"options: {', '.join(known)}", hint=_meant(name, known))
     return Options(**values)
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    """What an unknown name was meant to be: near misses first, whatever the case of their letters."""
+    if name == "rows":
+        return "rows= is of preview(): batch asks all rows of the frame; df.head(20).claude.batch(…) asks some"
+    names = {each.casefold(): each for each in (*known, *ARGUMENTS, *LATER)}
+    near = difflib.get_close_matches(name.casefold(), names, n=1)
+    return f"did you mean {names[near[0]]}=?" if near else f"a parameter of the API goes into params={{{name!r}: …}}"
 
 
 def _items(value: Any, option: str) -> Sequence[Any]:
@@ -222,9 +246,14 @@ def _whole(value: object, option: str, *, least: int = 1) -> None:
         raise OptionError(f"{option}={value!r}: a whole number of at least {least} is needed", hint=f"{option}={usual}")
 
 
-def _number(value: object, option: str, *, most: float, example: str) -> None:
+def _number(value: object, option: str, *, most: float, wanted: str, example: str, usual: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most or value == math.inf:
-        raise OptionError(f"{option}={value!r}", hint=example)
+        meant = usual
+        if isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                said = float(value.strip().lstrip("$").replace(",", ""))
+                meant = said if 0 <= said <= most and said < math.inf else usual
+        raise OptionError(f"{option}={value!r}: {wanted}", hint=example.format(meant))
 
 
 def _one_of(value: object, option: str, allowed: Sequence[object], *, more: str = "") -> None:

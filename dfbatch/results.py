@@ -1,11 +1,17 @@
-"""One line of a batch's results → what it means for its rows. Reading files and laying columns is not here."""
+"""One line of a batch's results → what it means for its rows. Reading files and laying columns is not here.
+
+How lines are read that are not clean JSON is in `lenient_json.py`.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
+
+from dfbatch.lenient_json import mended, spans
 
 # The order is the code on disk: never reorder, only append.
 OUTCOMES: Final = (
@@ -42,13 +48,17 @@ FOUND = np.dtype(
 BILLED: Final = ["input", "output", "written", "read", "written_1h", "us"]  # the fields of FOUND that money depends on
 
 _CUT_SHORT = frozenset({"max_tokens", "model_context_window_exceeded", "pause_turn"})
+_THOUGHTS = frozenset({"thinking", "redacted_thinking"})
+_OPENING = re.compile(rb'\{\s*"(?:custom_id|result)"\s*:')  # of a line; in texts, quotes are escaped
+_REFUSED = (msgspec.MsgspecError, ValueError, RecursionError)  # what a decoder raises, of text or shape
 
 
 class Block(msgspec.Struct, gc=False):
-    """A content block; only text blocks are read, every other type is kept in the raw file."""
+    """A content block: the text of text blocks, the name of tool calls; all else is in the raw file alone."""
 
     type: str = ""
     text: str | None = None
+    name: Any = None
 
 
 class Written(msgspec.Struct, gc=False):
@@ -99,8 +109,29 @@ def parse(line: bytes) -> Line | None:
     """A line read, or None where it is blank, torn or not of this shape (the server is not trusted)."""
     try:
         return _decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except _REFUSED:
+        pass  # it was paid for all the same
+    try:
+        return _decode(mended(line))
+    except _REFUSED:
         return None
+
+
+def lines_in(text: bytes) -> list[tuple[Line, int, int]]:
+    """Every whole line in a text that is none itself, with start and end.
+
+    So are read: what follows a byte-order mark, a comment or zero bytes, several on one line, one on several.
+    """
+    whole = [(parse(text[start:end]), start, end) for start, end in spans(text, _OPENING)]
+    return [(line, start, end) for line, start, end in whole if line is not None]
+
+
+def content(line: bytes) -> Any:
+    """All that a line holds, as plain Python."""
+    try:
+        return msgspec.json.decode(line)
+    except _REFUSED:
+        return msgspec.json.decode(mended(line))
 
 
 class Meaning(NamedTuple):
@@ -109,10 +140,11 @@ class Meaning(NamedTuple):
     outcome: str
     text: str = ""
     error: str = ""
+    blank: bool = False  # the model ended its turn and wrote nothing, which another try may mend
 
 
 def meaning(result: Result) -> Meaning:
-    """Tell refusals, cut answers and errors apart.
+    """Tell refusals, cut answers and errors apart, and answers without a text.
 
     `pause_turn` and a full context window count as truncated: the answer is not whole. An unknown result type is
     `errored` and named, never taken for an answer.
@@ -124,7 +156,7 @@ def meaning(result: Result) -> Meaning:
             return Meaning("refused", text, "the model refused to answer")
         if stop in _CUT_SHORT:
             return Meaning("truncated", text, f"cut short: {stop}")
-        return Meaning("succeeded", text)
+        return Meaning("succeeded", text) if text and not text.isspace() else _without_text(message, text)
     if result.type == "errored":
         return Meaning("errored", error=error_text(result.error))
     if result.type in ("expired", "canceled"):
@@ -132,6 +164,27 @@ def meaning(result: Result) -> Meaning:
     unknown = result.type != "succeeded"
     what = f"unknown result type {result.type!r}" if unknown else "succeeded, but without a message"
     return Meaning("errored", error=what)
+
+
+def _without_text(message: Message, text: str) -> Meaning:
+    """A call of a tool, or nothing at all; nothing before a stop sequence of the user's is an answer."""
+    calls = [str(block.name) for block in message.content if block.type == "tool_use"]
+    if calls:
+        named = " and ".join(repr(name) for name in dict.fromkeys(calls))
+        tools = f"tool{'s' if len(set(calls)) > 1 else ''} {named}"
+        what = f"the model called {tools} and wrote no text; include=['message'] holds the call"
+        return Meaning("invalid", text, what + ("s" if len(calls) > 1 else ""))
+    others = dict.fromkeys(block.type for block in message.content if block.type not in {"text", *_THOUGHTS})
+    if others:
+        held = ", ".join(map(repr, others))
+        return Meaning("invalid", text, f"the answer holds no text, only {held}; include=['message'] holds it")
+    if message.stop_reason == "stop_sequence":
+        return Meaning("succeeded", text)
+    if text:
+        return Meaning("invalid", text, "the answer is empty: white space alone", blank=True)
+    if message.content and message.content[0].type in _THOUGHTS:
+        return Meaning("invalid", text, "the answer is empty: the model thought, and wrote no text", blank=True)
+    return Meaning("invalid", text, "the answer is empty", blank=True)
 
 
 def answer(message: Message) -> str:

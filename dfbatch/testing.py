@@ -1,15 +1,16 @@
 """For users' own tests: answers without a network bill, from an emulator in this process, over real HTTP.
 
 `Emulator` makes a server the default backend of its block; `answers` makes a function answer. Both use a ledger of
-their own, so that tests and real runs never mix.
+their own, so that tests and real runs never mix. Both need the extra `dfbatch[testing]`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import tempfile
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from dfbatch.backends import choose
 from dfbatch.backends.anthropic import Anthropic
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from dfbatch.emulator.asks import Ask
     from dfbatch.emulator.engines import Engine
     from dfbatch.emulator.server import Server
+
+
+OF_THE_TEST: Final = "the answers of this test"  # who answers, where that is shown: "…, not Claude"
 
 
 class Emulator:
@@ -48,8 +52,9 @@ class Emulator:
             from dfbatch.emulator import Server
         except ImportError as error:
             raise PackageMissing(
-                f"the emulator is not installed: {error}", hint='pip install "dfbatch[local]"'
+                f"the emulator is not installed: {error}", hint='pip install "dfbatch[testing]"'
             ) from error
+        self._check_engine()
         self.requests = []
         self.server = Server(**self._settings)
         self.server.engine = _Recorded(self.server.engine, self.requests)
@@ -59,6 +64,15 @@ class Emulator:
         choose.push_default(backend)
         self._stack.callback(choose.pop_default, backend)
         return self
+
+    def _check_engine(self) -> None:
+        """A language model needs more than the emulator does; other engines do not."""
+        engine = self._settings["engine"]
+        if isinstance(engine, str) and engine != "sample" and importlib.util.find_spec("xllamacpp") is None:
+            raise PackageMissing(
+                f"engine={engine!r} needs the package 'xllamacpp', which is not installed",
+                hint='pip install "dfbatch[local]", or engine="sample" for made-up answers',
+            )
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
@@ -103,6 +117,7 @@ def answers(given: Mapping[str, Any] | Callable[[dict[str, Any]], Any]) -> Itera
     def fitting(params: dict[str, Any]) -> Any:
         return _wrapped(params, answer(params))
 
+    fitting.__name__ = OF_THE_TEST
     with Emulator(engine=fitting) as emulator:
         yield emulator
 

@@ -299,7 +299,7 @@ def test_an_empty_schema(refused: Callable[..., str]) -> None:
             (
                 "expected a schema, got a value: 'topic'\n"
                 "known: a pydantic model, dataclass, TypedDict, Literal, Enum, list, scalar type,"
-                " or a JSON schema dict\n"
+                " a list of labels, or a JSON schema dict\n"
                 "Hint: pass the class"
             ),
         ),

@@ -121,7 +121,8 @@ def test_runs_are_listed_a_line_each(run: dfbatch.Run) -> None:
 
     assert told.exit_code == 0
     assert re.fullmatch(
-        rf"{run.id}  \d{{4}}-\d\d-\d\d \d\d:\d\d  done +2/3 rows +\$[\d.]+ as-if +[\d.]+ kB  \w+, not Claude  topics"
+        rf"{run.id}  \d{{4}}-\d\d-\d\d \d\d:\d\d  done +2/3 rows +\$[\d.]+ as-if +[\d.]+ kB"
+        r"  the answers of this test, not Claude  topics"
         r"  'Topic of: \{text\}'\n",
         told.output,
     )

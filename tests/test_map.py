@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).parents[1] / "dfbatch"
 
 VALUES = [
-    *("version", "errors", "kinds", "models", "options", "prompts", "schemas", "requests"),
+    *("version", "visible", "errors", "kinds", "models", "options", "prompts", "schemas", "requests"),
     "contradictions",
     *(
         "chunks",
+        "lenient_json",
         "results",
         "columns",
         "pictures",
@@ -41,7 +42,7 @@ VALUES = [
     *("hits", "jobs"),
 ]
 INSIDE = {  # the order of files in values that are packages
-    "prompts": ["naming", "templates", "contents", "callables", "__init__"],
+    "prompts": ["naming", "opaque", "templates", "contents", "callables", "__init__"],
     "schemas": [
         *("verdicts", "formats", "validators", "repairs", "judges"),
         *("declared", "spelling", "wire", "__init__"),

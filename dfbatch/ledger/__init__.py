@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 log = logging.getLogger("dfbatch")
+_kind, _spec = msgspec.json.Decoder(Kind).decode, msgspec.json.Decoder(Spec).decode
 
 ROW = np.dtype([("request", "<i8"), ("content", "S16"), ("why", "u1")])  # one line of a run's rows file
 
@@ -359,7 +360,7 @@ class Ledger:
             " ORDER BY w.at DESC, r.rowid DESC",
             name,
         )
-        return [(_run(row), msgspec.json.decode(row["column_kind"], type=Kind)) for row in found]
+        return [(_run(row), _kind(row["column_kind"])) for row in found]
 
     # ----------------------------------------------------------------- files
 
@@ -378,7 +379,7 @@ class Ledger:
 
 def _run(row: sqlite3.Row) -> RunRecord:
     values = {name: row[name] for name in RunRecord.__slots__}
-    spec = msgspec.json.decode(values["spec"], type=Spec)
+    spec = _spec(values["spec"])
     return RunRecord(**values | {"spec": spec, "spends": bool(values["spends"])})
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from dfbatch.progress import summary, words
+from dfbatch.progress.log import say
 from dfbatch.progress.pace import Pace
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ class Bar:
             self._said = snapshot.message
             self._bar.write(words.plain(snapshot.message), file=sys.stderr)
         self._bar.n = words.finished(snapshot)
-        self._bar.set_description_str(description(snapshot), refresh=False)
-        self._bar.set_postfix_str(postfix(snapshot, wide=_columns() >= WIDE), refresh=False)
+        self._bar.set_description_str(words.plain(description(snapshot)), refresh=False)
+        self._bar.set_postfix_str(words.plain(postfix(snapshot, wide=_columns() >= WIDE)), refresh=False)
         self._bar.refresh()
 
     def close(self, snapshot: Snapshot) -> None:
@@ -48,8 +49,7 @@ class Bar:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-        sys.stderr.write(summary.line(snapshot) + "\n")
-        sys.stderr.flush()
+        say(summary.line(snapshot))
 
 
 def description(snapshot: Snapshot) -> str:
@@ -78,7 +78,7 @@ class _Line(tqdm):  # type: ignore[type-arg]  # subscripting tqdm fails at run t
 def _start(snapshot: Snapshot) -> tqdm[None]:
     key = words.detach(snapshot, key="Ctrl-C")
     why = f"{words.plain(snapshot.why)}\n" if snapshot.why else ""
-    sys.stderr.write(f"dfbatch {words.heading(snapshot)}: {words.answerer(snapshot)}\n{why}{key}\n")
+    say(f"dfbatch {words.heading(snapshot)}: {words.answerer(snapshot)}\n{why}{key}")
     return _Line(
         total=snapshot.rows,
         unit="row",

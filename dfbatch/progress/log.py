@@ -5,6 +5,7 @@ They do not go through `logging`: a user who configured none must see something,
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections import Counter
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from dfbatch.progress import summary, words
 from dfbatch.progress.pace import Pace
+from dfbatch.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,8 +53,17 @@ class Log:
 def say(text: str) -> None:
     """One line on stderr, if the process has one (pythonw has none)."""
     if sys.stderr is not None:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(visible(text) + "\n")
         sys.stderr.flush()
+
+
+def _shown(record: logging.LogRecord) -> bool:
+    """What the package logs, of servers' texts too, drives no terminal either."""
+    record.msg, record.args = visible(record.getMessage()), None
+    return True
+
+
+logging.getLogger("dfbatch").addFilter(_shown)
 
 
 def _key(snapshot: Snapshot) -> tuple[object, ...]:

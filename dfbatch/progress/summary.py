@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dfbatch import pictures
 from dfbatch.progress import words
+from dfbatch.visible import one_line, visible
 
 if TYPE_CHECKING:
     from dfbatch.progress import Cause, Share, Snapshot
@@ -38,7 +39,7 @@ def line(snapshot: Snapshot) -> str:
         "" if snapshot.status in words.ENDED else snapshot.safety,
         words.plain(snapshot.message),
     ]
-    return " · ".join(filter(None, parts))
+    return one_line(" · ".join(filter(None, parts)))
 
 
 def text(snapshot: Snapshot) -> str:
@@ -63,7 +64,7 @@ def text(snapshot: Snapshot) -> str:
     ]
     facts = [f"  {label + ':':<8} {value}" for label, value in _facts(snapshot)]
     causes = [f"  {_count(cause)}: {_why(cause)} (rows {_rows(cause)})" for cause in snapshot.causes]
-    return "\n".join([head, *table, *facts, *causes])
+    return visible("\n".join([head, *table, *facts, *causes]))
 
 
 def html(snapshot: Snapshot) -> str:
@@ -75,7 +76,7 @@ def html(snapshot: Snapshot) -> str:
     """
     rows = "".join(_row(name, count, snapshot.rows) for name, count in words.outcomes(snapshot))
     facts = "".join(f"<tr>{_head(label)}{_cell(_value(label, value))}</tr>" for label, value in _facts(snapshot))
-    return (
+    return visible(
         f'<div class="{pictures.PLAIN}" style="{_WHOLE}">'
         '<p style="margin:0 0 .4em"><strong>dfbatch '
         f"{escape(words.heading(snapshot))}</strong>: {escape(_state(snapshot))}</p>"

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from dfbatch.visible import one_line
+
 if TYPE_CHECKING:
     from dfbatch.progress import Snapshot
 
@@ -181,6 +183,6 @@ def plain(text: str) -> str:
     r"""One line of printable text: a name or a server's message cannot drive the terminal or reorder what is read.
 
     >>> plain("topics\x1b[2J\nof today")
-    'topics�[2J�of today'
+    'topics\\x1b[2J\\nof today'
     """
-    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
+    return one_line(text)

@@ -1,7 +1,7 @@
 """Template, callable or message list + row → content. A prompt is compiled once and renders blocks of rows.
 
 How a text with `{fields}` is parsed is in `templates.py`, what functions see in `callables.py`, what contents may
-look like in `contents.py`; how content becomes a request is in `requests.py`.
+look like in `contents.py`, values without a text in `opaque.py`; how content becomes a request is in `requests.py`.
 """
 
 from __future__ import annotations

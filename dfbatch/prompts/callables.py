@@ -5,14 +5,15 @@ What they may return is checked in `contents.py`; templates are in `templates.py
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from dfbatch.errors import PromptError, UnknownColumn
-from dfbatch.prompts.contents import checked
+from dfbatch.prompts import opaque
+from dfbatch.prompts.contents import checked, texts_of
 from dfbatch.prompts.naming import listed, unknown_column
 
 if TYPE_CHECKING:
@@ -53,6 +54,14 @@ class Row(Mapping[str, Any]):
         return f"Row({dict(self)!r})"
 
 
+def _refuse_written(contents: list[Any], cells: Sequence[Any], column: str, places: Places) -> None:
+    """Raise where a function has put a cell that is no text into its text all the same: f"{row['scan']}"."""
+    for at, (content, cell) in enumerate(zip(contents, cells, strict=True)):
+        value = opaque.inside(cell)
+        if value is not None and any(opaque.written_in(text, value) for text in texts_of(content)):
+            raise opaque.refusal(value, column, places[at], nested=value is not cell, in_row=False)
+
+
 @dataclass(slots=True)
 class Function:
     """The user's function; `reads` grows with the rows, `called` says whether it has seen any."""
@@ -84,7 +93,11 @@ class Function:
         """What the function returns for each row, checked; None where it returned None."""
         seen = {name: block[name] for name in self.names.whole if name in block}
         self.called = self.called or len(places) > 0
-        return [self._content(Row(self, seen, places, at), places[at]) for at in range(len(places))]
+        contents = [self._content(Row(self, seen, places, at), places[at]) for at in range(len(places))]
+        for name, cells in seen.items():
+            if name in self.reads and opaque.found(cells):
+                _refuse_written(contents, cells, name, places)
+        return contents
 
     def unseen(self) -> Function:
         """The same function with notes of its own: what it reads of an example is not what it reads of the frame."""

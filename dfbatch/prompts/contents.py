@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dfbatch.errors import PromptError
+from dfbatch.prompts.opaque import help_for, kind
 from dfbatch.prompts.templates import Template, clean, parse
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def checked(content: Any, place: str = "") -> Any:
     if isinstance(content, str):
         return clean(str.__str__(content))  # a str subclass such as StrEnum by its value
     if not isinstance(content, list):
-        raise _unfit("str, list of content blocks, list of messages or None", content, "", place)
+        hint = help_for(content, "data") if kind(content) else ""
+        raise _unfit("str, list of content blocks, list of messages or None", content, "", place, hint=hint)
     copy: list[Any] = _copied(content, "$", place)
     if any(isinstance(item, dict) and "role" in item for item in copy):
         return _messages(copy, place)
@@ -47,6 +49,15 @@ def is_blank(content: Any) -> bool:
     if content and "role" in content[0]:
         return any(message["role"] == "user" and is_blank(message["content"]) for message in content)
     return all(block["type"] == "text" and is_blank(block["text"]) for block in content)
+
+
+def texts_of(content: Any) -> Iterator[str]:
+    """The texts of a content that was checked: itself, those of its blocks, or of its messages."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, list):
+        for item in content:
+            yield from texts_of(item.get("content") if "role" in item else item.get("text"))
 
 
 def kind_of(value: Any) -> str:
@@ -155,12 +166,11 @@ def _copied(value: Any, path: str, place: str) -> Any:
         return [_copied(item, f"{path}[{at}]", place) for at, item in enumerate(value)]
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {clean(str.__str__(key)): _copied(item, f"{path}.{key}", place) for key, item in value.items()}
-    raise _unfit("a JSON value", value, path, place)
+    raise _unfit("a JSON value", value, path, place, hint=help_for(value, "data") if kind(value) else "")
 
 
-def _unfit(expected: str, got: Any, path: str, place: str, *, shown: bool = False) -> PromptError:
+def _unfit(expected: str, got: Any, path: str, place: str, *, shown: bool = False, hint: str = "") -> PromptError:
     what = repr(got) if shown and got is not None else kind_of(got)
     at = f" - at {path}" if path else ""
-    return PromptError(
-        f"expected {expected}, got {what}{at}{place}", hint=f"a prompt is text, content blocks or messages: {_EXAMPLE}"
-    )
+    usual = f"a prompt is text, content blocks or messages: {_EXAMPLE}"
+    return PromptError(f"expected {expected}, got {what}{at}{place}", hint=hint or usual)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dfbatch.errors import PromptError, UnknownColumn
+from dfbatch.prompts import opaque
 from dfbatch.prompts.naming import FIELD, first, in_function, known, unknown_column
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Field:
         cells = block[self.column]
         if not self.conversion and not self.spec and set(map(type, cells)) <= {str}:
             return cells
+        if self.conversion not in _WRITTEN_OUT:
+            refuse_opaque(cells, self.column, places)
         try:
             return [self.text(cell) for cell in cells]
         except _FORMAT_ERRORS:
@@ -91,6 +94,15 @@ class Field:
 
 
 _CONVERSIONS = {"": None, "s": str, "r": repr, "a": ascii}
+_WRITTEN_OUT = ("r", "a")  # whoever asks for how Python writes a value gets that, of bytes too
+
+
+def refuse_opaque(cells: Sequence[Any], column: str, places: Places, *, in_row: bool = False) -> None:
+    """Raise where a cell has no text of its own."""
+    there = opaque.found(cells)
+    if there is not None:
+        at, value = there
+        raise opaque.refusal(value, column, places[at], nested=value is not cells[at], in_row=in_row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +113,8 @@ class WholeRow:
 
     def texts(self, block: Block, places: Places) -> list[str]:
         """One JSON object a row; nulls are `null`, dates are ISO 8601."""
+        for name in self.names:
+            refuse_opaque(block[name], name, places, in_row=True)
         rows = zip(*(block[name] for name in self.names), strict=True)
         return [self._text(cells, at, places) for at, cells in enumerate(rows)]
 

@@ -5,10 +5,12 @@ How outcomes become columns is in `layout.py`, rows without an answer are in `fa
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import numpy as np
 
 from dfbatch.columns import Column, cell
@@ -21,6 +23,7 @@ from dfbatch.run import costs, failures, layout, shares, votes, written
 from dfbatch.run.join import matched
 from dfbatch.run.report import Row, answer_text, asked, content_text, keys
 from dfbatch.run.rows import contents
+from dfbatch.schemas import Invalid
 
 if TYPE_CHECKING:
     from dfbatch.frames import Adapter
@@ -135,13 +138,25 @@ class Answers:
 
     def objects(self, schema: Schema) -> list[Any]:
         """One instance of the schema a row, None where there is no answer."""
-        take, _ = votes.elected(self.sheet, self.record.spec.samples, self.take)
+        election = votes.elect(self.sheet, self.record.spec.samples, self.take)
+        by_column = zip(*(take.tolist() for take in election.takes), strict=True)
         return [
-            schema.objects(answer_text(self.ledger, self.sheet, request))
+            self._object(schema, request, parts)
             if request >= 0 and self.sheet.found[request]["outcome"] == SUCCEEDED
             else None
-            for request in take.tolist()
+            for request, parts in zip(election.take.tolist(), by_column, strict=True)
         ]
+
+    def _object(self, schema: Schema, request: int, parts: tuple[int, ...]) -> Any:
+        """An instance of what the samples of a row came to; of the one that stands for it where that is none."""
+        text = answer_text(self.ledger, self.sheet, request)
+        if set(parts) != {request}:
+            names = [name for name, _ in self.sheet.schema.fields]
+            held = {part: msgspec.json.decode(answer_text(self.ledger, self.sheet, part)) for part in set(parts)}
+            made = {name: held[part][name] for name, part in zip(names, parts, strict=True) if name in held[part]}
+            with suppress(Invalid):  # a check of the user's over several columns
+                return schema.objects(msgspec.json.encode(made))
+        return schema.objects(text)
 
     def row(self, row: int, frame: Any, prompt: Prompt | None) -> Row:
         """One row in full; `frame` and `prompt` are those of the call, where they are at hand."""
@@ -150,7 +165,7 @@ class Answers:
         if not 0 <= row < self.record.rows:
             raise IndexError(f"row {row}: run {self.record.id} has rows 0 to {self.record.rows - 1}")
         take = self.take
-        take[[row]], _ = votes.elected(self.sheet, self.record.spec.samples, take[[row]])
+        take[[row]] = votes.elect(self.sheet, self.record.spec.samples, take[[row]]).take
         request = int(take[row])
         columns = layout.laid_out(self.sheet, self.record.spec, self.take[[row]], extras=False)
         text, about = self._asked(take, row, frame, prompt)

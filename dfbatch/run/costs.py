@@ -47,6 +47,7 @@ BATCHED: Final = (
     "",
     "again",
     "longer",
+    "empty",
     "corrected",
     "hand",
     "pilot",

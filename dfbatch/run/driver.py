@@ -46,6 +46,7 @@ class Driver:
         self._told_models = False
         self._notices: list[Notice] = []  # whom to tell when it has ended
         self._guard = threading.Lock()
+        self._starting = threading.RLock()
         self._told = False  # whether those were told of the end that there was
 
     @property
@@ -60,7 +61,11 @@ class Driver:
         return "canceling" if work.canceling and work.status not in ENDED else work.status, work.message
 
     def drive(self, *, sending: bool, canceling: bool = False) -> None:
-        """See that the run is carried out in this process; what it may do can only grow."""
+        """See that the run is carried out in this process, once; what it may do can only grow."""
+        with self._starting:
+            self._drive(sending=sending, canceling=canceling)
+
+    def _drive(self, *, sending: bool, canceling: bool) -> None:
         work = self._work
         if self.running:
             work.canceling |= canceling

@@ -34,6 +34,11 @@ _LARGER: Final = 4  # times the limit that answers were cut at, in a hint
 
 _OF_THE_KEY: Final = ("authentication_error", "permission_error", "billing_error")
 
+_OF_CALLS: Final = (
+    "include=['message'] in the cell shows what came, and asks nothing again; to get texts, leave the tools out or add"
+    " 'tool_choice': {'type': 'none'} to params"
+)
+
 _HELPS: Final = {
     "refused": "run.retry(which='refused') asks them again, with model=… another model; retry() alone leaves them out",
     "invalid": "run.retry(which='invalid') asks them again; where answers are right as they are, widen the schema",
@@ -112,11 +117,15 @@ def helps(outcome: str, cause: str, max_tokens: int, attempts: Attempts = _ONCE)
         return _about_cut(cause, max_tokens, attempts.limits)
     if outcome == "errored":
         return _about_error(cause, attempts.most)
+    if outcome == "invalid" and "include=['message']" in cause:
+        return _OF_CALLS
     if outcome == "invalid" and attempts.most > 1:
         return (
             f"they were {attempts.often} already: a clearer prompt or a wider schema helps more than"
             " run.retry(which='invalid')"
         )
+    if outcome == "invalid" and "is empty" in cause:
+        return "run.retry(which='invalid') asks them once more; a prompt that asks for a word in any case may help"
     return _HELPS.get(outcome, f"run.retry(which={outcome!r}) asks them again")
 
 

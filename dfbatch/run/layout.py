@@ -14,7 +14,7 @@ from dfbatch.errors import OptionError
 from dfbatch.kinds import Kind
 from dfbatch.results import CODE
 from dfbatch.run.sheet import EXTRAS
-from dfbatch.run.votes import AGREEMENT, elected, every
+from dfbatch.run.votes import AGREEMENT, elect, every
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,9 +70,13 @@ def laid_out(
     beside: list[Column] = []
     strangers = take < NOTHING
     if spec.samples > 1:
-        take, share = elected(sheet, spec.samples, take)
+        election = elect(sheet, spec.samples, take)
+        take, share = election.take, election.share
         beside = [Column(spec.prefix + AGREEMENT, Kind("float"), share, share > 0)]
-    columns = _answered(sheet, spec, take) + beside
+        made = election.columns(sheet)
+    else:
+        made = sheet.columns(take)
+    columns = _answered(sheet, spec, take, made) + beside
     if extras:
         for name in spec.include:
             column = cost if name == COST and cost is not None else sheet.added(name, take)
@@ -82,8 +86,7 @@ def laid_out(
     return columns
 
 
-def _answered(sheet: Sheet, spec: Spec, take: np.ndarray[Any, Any]) -> list[Column]:
-    made = sheet.columns(take)
+def _answered(sheet: Sheet, spec: Spec, take: np.ndarray[Any, Any], made: Sequence[Column]) -> list[Column]:
     if not spec.unpack and spec.shape == "object":
         answered = np.isin(sheet.outcomes(take), [1])
         return [struct(made, spec.columns[0][0], valid=answered)]
@@ -103,4 +106,10 @@ def sample_by_sample(
     unasked = wide < 0  # the row says why
     told.values[unasked], told.valid[unasked] = by_row[-1].values[unasked], by_row[-1].valid[unasked]
     numbers = [Column(name, Kind("int"), at, np.ones(len(at), bool)) for name, at in (("row", row), ("sample", sample))]
-    return [*numbers, *by_row[:-1], *_answered(sheet, spec, wide), sheet.added("status", wide), told]
+    return [
+        *numbers,
+        *by_row[:-1],
+        *_answered(sheet, spec, wide, sheet.columns(wide)),
+        sheet.added("status", wide),
+        told,
+    ]

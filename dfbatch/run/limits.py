@@ -45,7 +45,7 @@ log = logging.getLogger("dfbatch")
 FOLDER: Final = "models"  # in the ledger's: a file for each model of each server
 DAY: Final = 86_400.0  # seconds that a reply is kept
 PATIENCE: Final = 5.0  # seconds that one is waited for
-AGAIN: Final = ("again", "longer", "corrected", "hand")  # kinds of chunks whose terms were looked at before
+AGAIN: Final = ("again", "longer", "empty", "corrected", "hand")  # kinds of chunks whose terms were looked at before
 UNSENT: Final = "this is told before it is sent: nothing is billed for it"
 
 
@@ -56,6 +56,9 @@ class Told(msgspec.Struct, frozen=True):
     model: str
     asked: float
     info: dict[str, Any] | None
+
+
+_told = msgspec.json.Decoder(Told).decode
 
 
 class Limits:
@@ -225,7 +228,7 @@ def is_fresh(told: Told, now: float) -> bool:
 def kept_of(folder: Path, who: str, model: str, now: float) -> dict[str, Any] | None:
     """What was kept within a day; a file that cannot be read is as good as none."""
     try:
-        told = msgspec.json.decode(_file(folder, who, model).read_bytes(), type=Told)
+        told = _told(_file(folder, who, model).read_bytes())
     except (OSError, msgspec.MsgspecError, ValueError, RecursionError):
         return None
     return told.info if (told.who, told.model) == (who, model) and is_fresh(told, now) else None

@@ -163,10 +163,11 @@ class Work:
     def load(self) -> None:
         """Lay the answers of chunks that are collected already; asks nobody."""
         collector = Collector(self.ledger, self.backend, self.sheet)
-        for chunk in self.chunks(COLLECTED):
-            if not collector.has(chunk):
-                collector.judge(chunk)
-        self._load_given_up()
+        with self.sheet.guard:
+            for chunk in self.chunks(COLLECTED):
+                if not collector.has(chunk):
+                    collector.judge(chunk)
+            self._load_given_up()
 
     def _load_given_up(self) -> None:
         """Say of requests whose answer never came why that is, in any process."""

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from dfbatch.ledger import Ledger
 
 
+_range = msgspec.json.Decoder(Range).decode
+
+
 def note(ledger: Ledger, run_id: str, expected: Range) -> None:
     """Keep a forecast (USD); a later one, by the answers of a pilot, takes its place."""
     write_lines(ledger.run_file(run_id, "outlook"), [msgspec.json.encode(expected)])
@@ -21,6 +24,6 @@ def note(ledger: Ledger, run_id: str, expected: Range) -> None:
 def noted(ledger: Ledger, run_id: str) -> Range | None:
     """The forecast of a run; None where none was made, or its file is not as it was."""
     try:
-        return msgspec.json.decode(next(iter(lines(ledger.run_file(run_id, "outlook")))), type=Range)
+        return _range(next(iter(lines(ledger.run_file(run_id, "outlook")))))
     except (OSError, StopIteration, msgspec.MsgspecError):
         return None

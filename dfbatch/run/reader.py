@@ -1,7 +1,8 @@
 """A raw results file as blocks of lines that are ours, whatever else the file holds. What lines mean is in `sheet.py`.
 
-The server is not trusted: blank and torn lines, CRLF, ids that are not ours and second lines for one id are all told
-apart here. A block is held as columns; only where something is odd is it walked line by line.
+The server is not trusted: blank and torn lines, CRLF, what stands before and between lines, ids that are not ours and
+second lines for one id are all told apart here. A block is held as columns; only where something is odd is it walked
+line by line.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import msgspec
 import numpy as np
 
 from dfbatch.requests import ID_WIDTH, NONCE_WIDTH, POSITION_WIDTH, POWERS, custom_ids
-from dfbatch.results import Line, better, parse
+from dfbatch.results import Line, better, lines_in, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +78,7 @@ class Reader:
             starts = np.concatenate(([0], ends[:-1] + 1))
             try:
                 lines = _decode_lines(block)
-            except (msgspec.MsgspecError, UnicodeDecodeError):
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 lines = []
             if len(lines) != len(ends) or not _object_each(codes, starts, ends):
                 lines, starts, ends = self._one_by_one(block, starts, ends)
@@ -86,46 +87,64 @@ class Reader:
     def _whole_lines(self) -> Iterator[tuple[bytes, int]]:
         """Blocks that end with a line's end, and where they begin; a torn tail gets an end of its own.
 
-        A line longer than any answer is not held: it is strange.
+        The tail comes with the block before it, where an object goes over several lines. A line longer than any answer
+        is not held: it is strange.
         """
         rest, offset, skipping = bytearray(), 0, False
+        held, begin = b"", 0
         with self._path.open("rb", buffering=0) as file:
             while block := file.read(_READ):
                 cut = block.rfind(b"\n") + 1
                 if skipping and cut:
-                    begin = block.find(b"\n") + 1
-                    offset += begin
-                    block, cut, skipping = block[begin:], cut - begin, False
+                    first = block.find(b"\n") + 1
+                    offset += first
+                    block, cut, skipping = block[first:], cut - first, False
                 if skipping:
                     offset += len(block)
                     continue
                 if cut:
-                    yield bytes(rest) + block[:cut], offset
-                    offset += len(rest) + cut
+                    if held:
+                        yield held, begin
+                    held, begin = bytes(rest) + block[:cut], offset
+                    offset += len(held)
                     rest.clear()
                 rest += block[cut:]
                 if len(rest) > LONGEST:
                     self.strange += 1
                     offset += len(rest)
                     rest, skipping = bytearray(), True
-        if rest:
-            yield bytes(rest) + b"\n", offset
+        tail = bytes(rest) + b"\n" if rest else b""
+        if begin + len(held) == offset:
+            held, tail = held + tail, b""
+        yield from ((lines, at) for lines, at in ((held, begin), (tail, offset)) if lines)
 
     def _one_by_one(
         self, block: bytes, starts: np.ndarray[Any, Any], ends: np.ndarray[Any, Any]
     ) -> tuple[list[Line], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         kept: list[tuple[Line, int, int]] = []
+        torn: list[tuple[int, int]] = []  # side by side: an object may go over several lines
         for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
             raw = block[start:end]
             if line := parse(raw):
-                kept.append((line, start, end))
+                kept += [*self._in_torn(block, torn), (line, start, end)]
+                torn.clear()
             elif raw.strip():
-                self.strange += 1
+                torn.append((start, end))
+        kept += self._in_torn(block, torn)
         return (
             [line for line, _, _ in kept],
             np.array([a for _, a, _ in kept], int),
             np.array([b for _, _, b in kept], int),
         )
+
+    def _in_torn(self, block: bytes, torn: list[tuple[int, int]]) -> list[tuple[Line, int, int]]:
+        """The lines that lie in what is no line by itself; what holds none is strange."""
+        if not torn:
+            return []
+        begin, end = torn[0][0], torn[-1][1]
+        found = [(line, begin + start, begin + stop) for line, start, stop in lines_in(block[begin:end])]
+        self.strange += sum(not any(a < stop and start < b for _, start, stop in found) for a, b in torn)
+        return found
 
     def _ours(self, told: Found) -> Iterator[Found]:
         if not told.lines:

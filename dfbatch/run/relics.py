@@ -17,6 +17,7 @@ from dfbatch.errors import ApiError, BatchLost, InputError, NotFound, RunPaused
 from dfbatch.ledger.files import lines, whole
 from dfbatch.ledger.records import BatchRecord
 from dfbatch.requests import CHECK_WIDTH, ID_WIDTH, NONCE_WIDTH, POSITION_WIDTH, REQUEST, custom_ids
+from dfbatch.results import lines_in
 from dfbatch.run import thread
 from dfbatch.run.collect import AROUND, BYTES_A_TOKEN
 from dfbatch.run.polling import moment
@@ -117,8 +118,8 @@ def ids_of(path: Path, batch_id: str) -> Array:
     for line in lines(path):
         try:
             found.add(decode(line).custom_id)
-        except (msgspec.MsgspecError, UnicodeDecodeError):  # blank or torn
-            continue
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # blank, or torn, or something before it
+            found.update(each.custom_id for each, _, _ in lines_in(line))
     ids = sorted(found)
     _check(ids, batch_id)
     _, first = np.unique(positions(np.array(ids, f"S{ID_WIDTH}")), return_index=True)

@@ -33,6 +33,7 @@ from dfbatch.requests import unmarked
 from dfbatch.results import OUTCOMES, answer, parse
 from dfbatch.run import ending, ends
 from dfbatch.run.spools import parts_from
+from dfbatch.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from dfbatch.run.loop import Work
     from dfbatch.run.sheet import Sheet
 
-_TRIES = ("again", "longer", "corrected", "hand")  # kinds of chunks that ask again
+_TRIES = ("again", "longer", "empty", "corrected", "hand")  # kinds of chunks that ask again
 _STILL = ("done", "canceled", "paused")  # no time passes for these
 _MARKS = {PLANNED: "planned", SUBMITTED: "waiting", ENDED: "collecting", COLLECTED: "done"}
 
@@ -246,4 +247,4 @@ class Row:
             *([f"answered: {self.answered}"] if self.answered else []),
             *(f"{name}: {value!r}" for name, value in self.values.items()),
         ]
-        return "\n".join(told)
+        return visible("\n".join(told))

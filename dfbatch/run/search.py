@@ -18,7 +18,7 @@ from dfbatch.ledger.files import read_array
 from dfbatch.ledger.states import ABANDONED, IN_DOUBT, ORPHANED, PLANNED, POSTED, PROVISIONAL, SUBMITTED
 from dfbatch.progress.words import duration
 from dfbatch.requests import NONCE_WIDTH
-from dfbatch.results import parse
+from dfbatch.results import lines_in, parse
 from dfbatch.run.again import give_up
 from dfbatch.run.doubts import PROOF, proof
 from dfbatch.run.polling import cancel, check_place
@@ -187,16 +187,26 @@ class Search:
             async with aclosing(self._work.backend.results(batch_id)) as blocks:  # type: ignore[type-var]
                 async for block in blocks:
                     read += block
-                    found = {line.custom_id[:NONCE_WIDTH] for raw in read.split(b"\n")[:-1] if (line := parse(raw))}
+                    found = _nonces_in(read[: read.rfind(b"\n") + 1])
                     if found or len(read) > PEEKED:
                         return found
         except NotFound:
             return set()
-        return {line.custom_id[:NONCE_WIDTH] for raw in read.split(b"\n") if (line := parse(raw))}
+        return _nonces_in(read)
 
     def _record(self, chunk: ChunkRecord, batch: Batch, *, proved: bool) -> BatchRecord:
         accepted = (batch.created or chunk.intended) - self._work.offset
         return record_of(chunk.id, batch, self._work.backend, accepted=accepted, proved=proved)
+
+
+def _nonces_in(read: bytes) -> set[str]:
+    """What the ids of these lines begin with."""
+    found: set[str] = set()
+    for raw in read.split(b"\n"):
+        line = parse(raw)
+        named = [line] if line else [other for other, _, _ in lines_in(raw)]
+        found.update(each.custom_id[:NONCE_WIDTH] for each in named)
+    return found
 
 
 def _fits(batch: Batch, chunk: ChunkRecord) -> bool:

@@ -37,8 +37,7 @@ def shares(sheet: Sheet, record: RunRecord, take: Array) -> list[Share]:
     The interval is Wilson's, with a confidence of 95 %: where all rows of interest are in the frame there is nothing
     to infer, and it says how far a frame like this one may differ by chance.
     """
-    take, _ = votes.elected(sheet, record.spec.samples, take)
-    made = sheet.columns(take, kinds=LABELS)
+    made = votes.elect(sheet, record.spec.samples, take).columns(sheet, kinds=LABELS)
     return [share for column in made if column.valid.any() for share in _of(_named(column, sheet, record))]
 
 

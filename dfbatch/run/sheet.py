@@ -5,10 +5,10 @@ Raw files are read here block by block; fetching them is the loop's.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.lib.recfunctions import repack_fields
 
@@ -16,7 +16,7 @@ from dfbatch.columns import Builder, Column
 from dfbatch.distinct import locate
 from dfbatch.kinds import TEXT, Kind
 from dfbatch.ledger.files import read_array
-from dfbatch.results import BILLED, CODE, FINAL, FOUND, OUTCOMES, PENDING, SUCCEEDED, Usage, meaning
+from dfbatch.results import BILLED, CODE, FINAL, FOUND, OUTCOMES, PENDING, SUCCEEDED, Usage, content, meaning
 from dfbatch.run.reader import Found, Reader
 from dfbatch.schemas import Invalid
 
@@ -71,6 +71,9 @@ class Sheet:
     bills: dict[str, Bill] = field(
         default_factory=dict
     )  # by chunk of this run: all its answers, those that gave way too
+    guard: Any = field(
+        default_factory=threading.RLock, repr=False
+    )  # whoever looks first lays what is there, others wait
     _before: dict[int, tuple[Any, str | None]] = field(default_factory=dict)  # what requests asked again had
     _builders: list[Builder] = field(init=False)
     _extras: dict[str, Builder] = field(init=False)
@@ -89,6 +92,10 @@ class Sheet:
 
         Requests of the chunk that this run does not ask are judged too: their outcome is for later runs.
         """
+        with self.guard:
+            return self._taken(chunk, map_file, raw)
+
+    def _taken(self, chunk: ChunkRecord, map_file: Path, raw: Path) -> np.ndarray[Any, Any]:
         ids = [known.id for known in self.chunks]
         if chunk.id not in ids:
             self.chunks.append(chunk)
@@ -211,9 +218,13 @@ class Sheet:
         self.found["outcome"][laid] = CODE["missing"]
         self.errors.update(dict.fromkeys(laid.tolist(), why))
 
-    def columns(self, take: np.ndarray[Any, Any] | None = None, *, kinds: Collection[str] = ()) -> list[Column]:
-        """The answer's columns, or those of these kinds, fanned out onto rows by `take`."""
-        return [builder.column(take) for builder in self._builders if not kinds or builder.kind.name in kinds]
+    def columns(
+        self, take: np.ndarray[Any, Any] | Sequence[np.ndarray[Any, Any]] | None = None, *, kinds: Collection[str] = ()
+    ) -> list[Column]:
+        """The answer's columns, or those of these kinds, fanned out onto rows by `take`, which may be one a column."""
+        takes = take if isinstance(take, list) else [take] * len(self._builders)
+        asked = zip(self._builders, takes, strict=True)
+        return [builder.column(rows) for builder, rows in asked if not kinds or builder.kind.name in kinds]
 
     def added(self, name: str, take: np.ndarray[Any, Any]) -> Column:
         """One of the columns that `include` adds."""
@@ -249,13 +260,14 @@ def _said_all(
                 message is not None
                 and message.stop_reason == "end_turn"
                 and len(message.content) == 1
-                and (text := message.content[0].text) is not None
+                and (text := message.content[0].text)
+                and not text.isspace()
                 and message.content[0].type == "text"
                 and result.type == "succeeded"
             ):
                 values.append(judge(text))
                 continue
-            outcome, text, error = meaning(result)
+            outcome, text, error, _ = meaning(result)
             if outcome == "succeeded":
                 values.append(judge(text))
                 continue
@@ -300,5 +312,4 @@ def _extra(name: str, block: Found, at: int, reader: Reader) -> Any:
         return line.custom_id
     if name == "stop_reason":
         return line.result.message.stop_reason if line.result.message else None
-    whole: Any = msgspec.json.decode(reader.raw(int(block.offset[at]), int(block.length[at])))
-    return whole["result"].get("message")
+    return content(reader.raw(int(block.offset[at]), int(block.length[at])))["result"].get("message")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import weakref
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from dfbatch.backends import Backend
     from dfbatch.forecasts import Plan
+    from dfbatch.ledger.records import RunRecord
     from dfbatch.models import Models
     from dfbatch.options import Options
     from dfbatch.run.accounts import Account
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
 _ledgers: Final[dict[tuple[int, Path], Ledger]] = {}  # a forked child opens its own
 _known: Final[weakref.WeakValueDictionary[tuple[Path, str], Run]] = weakref.WeakValueDictionary()
 _latest: Final[list[Run]] = []  # the last one begun here keeps its frame
+_guard: Final = threading.RLock()  # of these three: threads that come at once find the same
+if hasattr(os, "register_at_fork"):  # a forked child has no thread that could let go of it
+    os.register_at_fork(after_in_child=_guard._at_fork_reinit)  # type: ignore[attr-defined] # noqa: SLF001 - as logging does
 
 
 class Runs(list[Run]):
@@ -67,12 +72,13 @@ class Runs(list[Run]):
 def ledger() -> Ledger:
     """The ledger of this process's `DFBATCH_HOME`."""
     place = os.getpid(), home()
-    if place in _ledgers and not place[1].is_dir():
-        _ledgers.pop(place).close()  # deleted meanwhile: what comes is remembered in a new one
-        _forget_all(place[1])
-    if place not in _ledgers:
-        _ledgers[place] = Ledger(place[1])
-    return _ledgers[place]
+    with _guard:
+        if place in _ledgers and not place[1].is_dir():
+            _ledgers.pop(place).close()  # deleted meanwhile: what comes is remembered in a new one
+            _forget_all(place[1])
+        if place not in _ledgers:
+            _ledgers[place] = Ledger(place[1])
+        return _ledgers[place]
 
 
 def _forget_all(folder: Path) -> None:
@@ -83,14 +89,16 @@ def _forget_all(folder: Path) -> None:
 
 def close_ledgers() -> None:
     """Close every ledger this process opened; the next use opens it again. Runs under way are left as they stand."""
+    opened_here = [*_ledgers.values()]
     for run in [*live.values()]:
-        if run._ledger in _ledgers.values():  # noqa: SLF001 - of this room
-            run._driver.stop()  # noqa: SLF001
-    for opened in _ledgers.values():
-        opened.close()
-    _ledgers.clear()
-    _known.clear()
-    _latest.clear()
+        if run._ledger in opened_here:  # noqa: SLF001 - of this room
+            run._driver.stop()  # noqa: SLF001 - unguarded: what ends there may look for its ledger
+    with _guard:
+        for opened in _ledgers.values():
+            opened.close()
+        _ledgers.clear()
+        _known.clear()
+        _latest.clear()
 
 
 def begin(
@@ -195,8 +203,9 @@ class _Made:
         except BaseException:
             ready.lock.release()
             raise
-        _known[place.folder, run.id] = run
-        _latest[:] = [run]
+        with _guard:
+            _known[place.folder, run.id] = run
+            _latest[:] = [run]
         return run
 
 
@@ -210,15 +219,21 @@ def open_run(run_id: Any, schema: Any = None, backend: Any = None) -> Run:
     except NoSuchRun as error:
         place, run_id = unpacked(_exported(run_id, error))
         record = place.run(run_id)
-    if (known := _known.get((place.folder, record.id))) is not None and schema is None and backend is None:
-        return known
+    with _guard:
+        known = _known.get((place.folder, record.id))
+        if known is not None and schema is None and backend is None:
+            return known
+        run = _opened(place, record, schema, backend)
+        _known.setdefault((place.folder, record.id), run)
+        return run
+
+
+def _opened(place: Ledger, record: RunRecord, schema: Any, backend: Any) -> Run:
     spec = record.spec
     read = schemas.from_ledger(spec.full, spec.shape) if schema is None else schemas.read(schema)
     if schema is not None and read.full != spec.full:
         raise OptionError(f"this is not the schema of run {record.id}", hint=f"its columns are {spec.columns}")
-    run = Run(place, record, revive(spec.backend) if backend is None else choose(backend), read)
-    _known.setdefault((place.folder, record.id), run)
-    return run
+    return Run(place, record, revive(spec.backend) if backend is None else choose(backend), read)
 
 
 def _exported(name: str | Path, no_run: NoSuchRun) -> Path:

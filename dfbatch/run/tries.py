@@ -4,8 +4,10 @@
   pauses; nothing was billed for it
 - cut at max_tokens: once, with more
 - an answer that does not fit the schema: once, with the message of the check as a turn (`correct=False`: never)
-- never: what the API calls invalid, refusals, `pause_turn` and a full context (asking again brings the same);
-  canceled ones (somebody wanted that) and absent ones (they may be billed): only `run.retry` asks those
+- an answer in which nothing is written: once, as it was
+- never: calls of tools without a text, what the API calls invalid, refusals, `pause_turn` and a full context (asking
+  again brings the same); canceled ones (somebody wanted that) and absent ones (they may be billed): only `run.retry`
+  asks those
 """
 
 from __future__ import annotations
@@ -19,11 +21,12 @@ import numpy as np
 from dfbatch.distinct import locate
 from dfbatch.ledger.files import read_array
 from dfbatch.ledger.states import ABANDONED, RELEASED, SPLIT
-from dfbatch.results import CODE, SUCCEEDED, answer, parse
+from dfbatch.results import CODE, SUCCEEDED, meaning, parse
 from dfbatch.run.again import ask, changed_terms, unanswered
 from dfbatch.run.claims import cover
 from dfbatch.run.limits import as_told
 from dfbatch.run.prices import known
+from dfbatch.run.report import raw_line
 from dfbatch.run.spools import Terms
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.records import ChunkRecord, RunRecord
+    from dfbatch.results import Meaning
     from dfbatch.run.sheet import Sheet
 
 PASSING: Final = ("overloaded_error", "api_error", "timeout_error", "rate_limit_error")
@@ -47,7 +51,7 @@ def ask_again(ledger: Ledger, record: RunRecord, sheet: Sheet) -> float | None:
         return None
     own = [chunk for chunk in ledger.chunks(record.id) if chunk.run == record.id]
     pause = _again(ledger, record, sheet, own)
-    asked = [_longer(ledger, record, sheet, own), _corrected(ledger, record, sheet, own)]
+    asked = [try_(ledger, record, sheet, own) for try_ in (_longer, _empty, _corrected)]
     return pause or (0.0 if any(asked) else None)
 
 
@@ -106,17 +110,33 @@ def _longer(ledger: Ledger, record: RunRecord, sheet: Sheet, own: list[ChunkReco
     return _asked(sheet, ask(ledger, record, sheet, wanted, terms=terms, reuse=False))
 
 
+def _empty(ledger: Ledger, record: RunRecord, sheet: Sheet, own: list[ChunkRecord]) -> bool:
+    blank = [request for request, told in _unfit(ledger, record, sheet, own, "empty") if told.blank]
+    terms = Terms.of(record, "empty")
+    return _asked(sheet, ask(ledger, record, sheet, np.array(blank, np.int64), terms=terms, reuse=False))
+
+
 def _corrected(ledger: Ledger, record: RunRecord, sheet: Sheet, own: list[ChunkRecord]) -> bool:
-    unfit = _ours(record, sheet, "invalid") | _previewed(ledger, record, sheet, "invalid", "corrected")
-    wanted = unfit & (_tried(ledger, sheet, own, "corrected") == 0)
-    if not record.spec.correct or not wanted.any():
-        return False
+    unfit = _unfit(ledger, record, sheet, own, "corrected") if record.spec.correct else []
+    said = {request: told.text for request, told in unfit if told.outcome == "succeeded"}  # a text, and not that asked
 
     def reword(request: int, part: bytes) -> bytes:
-        return part + b"," + _turns(_said(ledger, sheet, request), sheet.errors.get(request, "it does not fit"))
+        return part + b"," + _turns(said[request], sheet.errors.get(request, "it does not fit"))
 
-    terms = Terms.of(record, "corrected")
-    return _asked(sheet, ask(ledger, record, sheet, np.flatnonzero(wanted), terms=terms, reuse=False, reword=reword))
+    wanted, terms = np.array([*said], np.int64), Terms.of(record, "corrected")
+    return _asked(sheet, ask(ledger, record, sheet, wanted, terms=terms, reuse=False, reword=reword))
+
+
+def _unfit(
+    ledger: Ledger, record: RunRecord, sheet: Sheet, own: list[ChunkRecord], kind: str
+) -> list[tuple[int, Meaning]]:
+    """Invalid answers that were not tried in this way yet: the requests, and what their lines say before any schema."""
+    unfit = _ours(record, sheet, "invalid") | _previewed(ledger, record, sheet, "invalid", kind)
+    if not unfit.any():
+        return []
+    wanted = np.flatnonzero(unfit & (_tried(ledger, sheet, own, kind) == 0)).tolist()
+    lines = [(request, parse(raw_line(ledger, sheet, request))) for request in wanted]
+    return [(request, meaning(line.result)) for request, line in lines if line]
 
 
 def _asked(sheet: Sheet, asked: np.ndarray[Any, Any]) -> bool:
@@ -124,20 +144,11 @@ def _asked(sheet: Sheet, asked: np.ndarray[Any, Any]) -> bool:
     return bool(len(asked))
 
 
-def _said(ledger: Ledger, sheet: Sheet, request: int) -> str:
-    """What the model wrote."""
-    mark = sheet.found[request]
-    with ledger.chunk_file(sheet.chunks[int(sheet.source[request])].id, "jsonl").open("rb") as file:
-        file.seek(int(mark["offset"]))
-        line = parse(file.read(int(mark["length"])))
-    return answer(line.result.message) if line and line.result.message else ""
-
-
 def _turns(said: str, error: str) -> bytes:
     """The answer as the model's turn, and what is wrong with it as ours."""
     told = f"This answer does not fit the schema: {error}. Answer the question again with JSON that fits it."
     turns = [
-        {"role": "assistant", "content": said.rstrip() or "(no answer)"},  # the API refuses empty and trailing space
+        {"role": "assistant", "content": said.rstrip()},  # the API refuses white space at its end
         {"role": "user", "content": told},
     ]
     return msgspec.json.encode(turns)[1:-1]

@@ -13,9 +13,10 @@ from typing import Any, Literal
 from pydantic_core import SchemaValidator, core_schema
 
 from dfbatch.kinds import TEXT, Kind
-from dfbatch.schemas.declared import Declared, declared
+from dfbatch.schemas.declared import Declared, declared, labels
 from dfbatch.schemas.judges import Invalid, Judge, judge, kind
 from dfbatch.schemas.spelling import Node, spelled
+from dfbatch.schemas.validators import is_closed
 from dfbatch.schemas.wire import wire
 
 __all__ = ["Invalid", "Schema", "from_ledger", "read", "wire"]
@@ -55,6 +56,15 @@ class Schema:
         )
 
     @property
+    def closed(self) -> frozenset[str]:
+        """The fields that hold one of a few values, or lists and objects of such: Literal, Enum, bool.
+
+        >>> read(Literal["sport", "tech"]).closed, read(int).closed
+        (frozenset({'answer'}), frozenset())
+        """
+        return frozenset(name for name, node in (self.full or {}).get("properties", {}).items() if is_closed(node))
+
+    @property
     def judging(self) -> Callable[[str], tuple[Any, ...]]:
         """What `judge` calls, for those who judge many."""
         return self._judge.quick() if self._judge else self.judge
@@ -80,7 +90,7 @@ class Schema:
 
 
 def read(schema: Any) -> Schema:
-    """Read whatever a user hands in as `schema=`; None is plain text.
+    """Read whatever a user hands in as `schema=`; None is plain text, a list of labels is one of them.
 
     >>> read({"type": "object", "properties": {"score": {"type": "number"}}, "required": ["score"]}).fields
     (('score', float),)
@@ -89,6 +99,8 @@ def read(schema: Any) -> Schema:
         return Schema("text", None, None, ((ANSWER, TEXT),))
     if isinstance(schema, Mapping):
         return _built(spelled(schema))
+    if isinstance(schema, list | tuple):
+        schema = labels(schema)
     found = declared(schema)
     return _built(spelled(found.node, python=True), found)
 

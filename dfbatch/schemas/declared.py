@@ -24,11 +24,14 @@ from dfbatch.errors import SchemaError
 from dfbatch.schemas.verdicts import short
 
 if typing.TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pydantic_core import core_schema
 
-_KNOWN = "known: a pydantic model, dataclass, TypedDict, Literal, Enum, list, scalar type, or a JSON schema dict"
+_KNOWN = (
+    "known: a pydantic model, dataclass, TypedDict, Literal, Enum, list, scalar type, a list of labels,"
+    " or a JSON schema dict"
+)
 _NOT_TYPES = (str, bytes, int, float, list, tuple, set, BaseModel, Enum, types.FunctionType)
 _ASIDE = {"type", "metadata", "ref", "serialization"}
 _OPAQUE = {"config", "default", "expected", "members", "cls", "generic_origin"}
@@ -90,6 +93,35 @@ def declared(schema: Any) -> Declared:
     return Declared(node, found.core_schema, _is_plain(found.core_schema))
 
 
+def labels(given: Sequence[Any]) -> Any:
+    """Labels in a list as their Literal: distinct texts, or distinct whole numbers.
+
+    >>> labels(["pos", "neg"])
+    typing.Literal['pos', 'neg']
+    """
+    example = 'schema=["good", "bad"], or Literal["good", "bad"]'
+    if not given:
+        raise SchemaError(f"schema={given!r} holds no label", hint=example)
+    for at, label in enumerate(given):
+        if isinstance(label, type) or typing.get_origin(label) is not None:
+            raise SchemaError(
+                f"schema={short(given)} holds a type, not labels - at schema[{at}]",
+                hint=f"list[{short(label)}] asks for a list of them, {short(label)} for one",
+            )
+        if isinstance(label, bool) or not isinstance(label, str | int):
+            raise SchemaError(
+                f"a label is a text or a whole number, got {type(label).__name__} {short(label)} - at schema[{at}]",
+                hint=example,
+            )
+        if isinstance(label, str) and not label.strip():
+            raise SchemaError(f"an empty label - at schema[{at}]", hint="name it: what is it that such a row is?")
+        if label in given[:at]:
+            raise SchemaError(f"the label {label!r} is there twice - at schema[{at}]", hint="name each label once")
+        if isinstance(label, str) is not isinstance(given[0], str):
+            raise SchemaError(f"texts and numbers are mixed: {short(given)}", hint="write all labels as texts")
+    return typing.Literal[tuple(given)]
+
+
 def _adapter(schema: Any) -> TypeAdapter[Any]:
     if isinstance(schema, _NOT_TYPES) or (is_dataclass(schema) and not isinstance(schema, type)):
         raise SchemaError(f"expected a schema, got a value: {short(schema)}", _KNOWN, hint=_value_hint(schema))
@@ -114,7 +146,7 @@ def _adapter(schema: Any) -> TypeAdapter[Any]:
 def _value_hint(schema: Any) -> str:
     if isinstance(schema, types.FunctionType):
         return "the prompt is the first argument, the schema the second"
-    return f"Literal[{', '.join(map(repr, schema))}]?" if isinstance(schema, list) and schema else "pass the class"
+    return "labels have an order: pass them in a list" if isinstance(schema, set) else "pass the class"
 
 
 def _frames() -> Iterator[types.FrameType]:

@@ -59,6 +59,23 @@ def kind(node: Mapping[str, Any]) -> Kind:
     return Kind(dates.get(node.get("format")) or _SCALARS[node["type"]])
 
 
+def is_closed(node: Mapping[str, Any]) -> bool:
+    """Whether all values that fit the node are known beforehand, or are lists and objects of such.
+
+    >>> is_closed({"anyOf": [{"enum": ["a", "b"]}, {"type": "null"}]}), is_closed({"type": "integer"})
+    (True, False)
+    """
+    if "anyOf" in node:
+        return all(map(is_closed, node["anyOf"]))
+    if "enum" in node:
+        return True
+    if node["type"] == "array":
+        return is_closed(node["items"])
+    if node["type"] == "object":
+        return all(map(is_closed, node["properties"].values()))
+    return node["type"] in ("boolean", "null")
+
+
 def _union_kind(kinds: list[Kind]) -> Kind:
     if all(one == kinds[0] for one in kinds):
         return kinds[0]

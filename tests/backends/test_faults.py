@@ -295,7 +295,7 @@ def test_every_refusal_carries_its_request_id_and_says_what_to_do(status: int, k
         (b"", "text/plain", "Bad Gateway"),
         (b'{"error": "plain"}', "application/json", '{"error": "plain"}'),
         (b"[1, 2]", "application/json", "[1, 2]"),
-        (b"\xff\xfe\x00", "application/json", "\ufffd\ufffd\x00"),
+        (b"\xff\xfe\x00", "application/json", "\ufffd\ufffd\\x00"),
     ],
 )
 def test_answers_of_others_are_shown_in_one_line(content: bytes, kind: str, said: str) -> None:

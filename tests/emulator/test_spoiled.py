@@ -144,6 +144,42 @@ def test_lines_end_in_crlf(armed: Armed) -> None:
     assert all(line.endswith(b"\r") for line in lines_of(api, batch)[:-1])
 
 
+def test_a_download_begins_with_a_byte_order_mark(armed: Armed) -> None:
+    api = armed(faults=["bom"])
+    batch = api.create(ask(), ask("b"))
+    api.ended(batch["id"])
+
+    assert [line[:4] for line in lines_of(api, batch)] == [b"\xef\xbb\xbf{", b'{"cu', b""]
+
+
+@pytest.mark.parametrize(("fault", "lines"), [("joined_lines", 2), ("stray_text", 3)])
+def test_lines_are_joined_or_have_a_text_before_them(armed: Armed, fault: str, lines: int) -> None:
+    api = armed(faults=[f"{fault}:every=2"])
+    batch = api.create(*(ask(f"text {row}") for row in range(3)))
+    api.ended(batch["id"])
+    found = lines_of(api, batch)[:-1]
+
+    assert len(found) == lines
+    assert b"".join(found).count(b'"custom_id"') == 3
+    assert (b"<!--" in b"".join(found)) == (fault == "stray_text")
+
+
+@pytest.mark.parametrize(
+    ("fault", "kinds", "stop"),
+    [
+        ("empty", [], "end_turn"),
+        ("thoughts_only", ["thinking"], "end_turn"),
+        ("tool_call:tool=f", ["tool_use"], "tool_use"),
+    ],
+)
+def test_an_answer_holds_no_text_and_is_billed(armed: Armed, fault: str, kinds: list[str], stop: str) -> None:
+    api = armed(faults=[fault])
+    message = api.message(ask())
+
+    assert ([block["type"] for block in message["content"]], message["stop_reason"]) == (kinds, stop)
+    assert api.server.usage()["requests"] == 1
+
+
 def test_a_result_is_of_a_type_no_client_knows(armed: Armed) -> None:
     api = armed(faults=["unknown_type:every=1"])
     batch = api.create(ask())

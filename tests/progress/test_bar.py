@@ -36,7 +36,7 @@ def test_a_person_reads_what_is_waited_for_and_how_to_come_back() -> None:
 
     assert lines[0] == "dfbatch run 7f3a “topics”: claude-haiku-4-5, answered by SmolLM2, not Claude"
     assert lines[1] == "Ctrl-C = detach: batches go on, come back with dfbatch.open('7f3a')"
-    assert "network down�[2J" in lines
+    assert "network down\\x1b[2J" in lines
     assert re.fullmatch(
         r"waiting for 1 batch, 4 min 10 s \|█+[▉-▏]? *\| 597/1000 rows, all sent: safe to close · \$0\.41 as-if",
         lines[-2],

@@ -54,7 +54,7 @@ def test_why_nothing_is_reused_is_the_first_line_and_is_said_once(
         shown.show(replace(halfway, why="run 1a2b is not reused:\x1b prompt 'a' → 'b'"))
     lines = capsys.readouterr().err.splitlines()
 
-    assert lines[0] == "dfbatch run 7f3a “topics of 2026”: run 1a2b is not reused:\ufffd prompt 'a' → 'b'"
+    assert lines[0] == "dfbatch run 7f3a “topics of 2026”: run 1a2b is not reused:\\x1b prompt 'a' → 'b'"
     assert ["1a2b" in line for line in lines] == [True, False, False, False]
 
 

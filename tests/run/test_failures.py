@@ -162,3 +162,16 @@ def test_every_outcome_has_something_that_helps() -> None:
     assert len(set(told.values())) == len(outcomes)
     assert "pays again" in told["missing"]
     assert told["pending"] == "run.resume() goes on"
+
+
+@pytest.mark.parametrize(
+    ("cause", "hint"),
+    [
+        ("the model called tool 'f' and wrote no text; include=['message'] holds the call", "'tool_choice': {'type'"),
+        ("the answer holds no text, only 'server_tool_use'; include=['message'] holds it", "asks nothing again"),
+        ("the answer is empty: white space alone", "run.retry(which='invalid') asks them once more"),
+        ("expected int, got str - at $.score", "widen the schema"),
+    ],
+)
+def test_what_helps_against_answers_that_are_none_depends_on_why(cause: str, hint: str) -> None:
+    assert hint in helps("invalid", cause, 1024)

@@ -141,7 +141,7 @@ def test_a_message_and_a_name_cannot_drive_the_terminal(submit: Any) -> None:
     run = submit(name="topics\x1b[2J").wait()
     run._ledger.say(run.id, "paused", "no\nkey")
 
-    assert told().endswith("  topics�[2J  '{text}'  (no�key)")
+    assert told().endswith("  topics\\x1b[2J  '{text}'  (no\\nkey)")
 
 
 def test_a_notebook_shows_the_same_and_nothing_becomes_markup(submit: Any) -> None:

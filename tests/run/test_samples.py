@@ -1,4 +1,4 @@
-"""Several answers a row: asked once each, counted as whole answers, and told one by one."""
+"""Several answers a row: asked once each, counted column by column, and told one by one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 
 import dfbatch
 from dfbatch import run as run_layer
@@ -24,7 +24,7 @@ from dfbatch.errors import ColumnClash, OptionError, RowsFailedWarning
 from dfbatch.requests import NONCE_WIDTH, POSITION_WIDTH, REQUEST
 from dfbatch.results import CODE, OUTCOMES, PENDING, SUCCEEDED
 from dfbatch.run.sheet import Sheet
-from dfbatch.run.votes import elected, every, standing
+from dfbatch.run.votes import elect, every, standing
 
 from .conftest import KEY
 from .plain_server import PlainServer, succeeded
@@ -193,7 +193,7 @@ def test_failed_samples_count_against_the_answer_and_a_row_fails_where_all_do(as
     assert [list(run.failures()[name]) for name in ("row", "status")] == [[1, 3], ["expired", "skipped"]]
 
 
-def test_answers_agree_as_a_whole_not_column_by_column(ask: Any, says: Any) -> None:
+def test_every_column_has_the_value_that_most_samples_gave(ask: Any, says: Any) -> None:
     one, two, three = (
         succeeded(json.dumps({"topic": topic, "score": score}))
         for topic, score in [("tech", 2), ("sport", 1), ("sport", 2)]
@@ -203,17 +203,111 @@ def test_answers_agree_as_a_whole_not_column_by_column(ask: Any, says: Any) -> N
     run = ask(schema=Verdict)
     out = run.result()
 
-    assert cells(out, "topic") == ["tech", "sport", "tech", None, "sport"]
+    assert cells(out, "topic") == ["sport", "sport", "sport", None, "sport"]
     assert cells(out, "score") == [2, 2, 2, None, 1]
-    assert cells(out, "claude_agreement") == [1 / 3, 2 / 3, 1 / 3, None, 2 / 3]
+    assert cells(out, "claude_agreement") == [2 / 3, 2 / 3, 2 / 3, None, 2 / 3]
     assert [repr(one) for one in run.objects()][1:4] == [
         "Verdict(topic='sport', score=2.0)",
-        "Verdict(topic='tech', score=2.0)",
+        "Verdict(topic='sport', score=2.0)",
         "None",
     ]
     packed = ask(schema=Verdict, unpack=False).result()
     assert list(packed["answer"])[1] == {"topic": "sport", "score": 2}
     assert list(packed["claude_agreement"])[1] == 2 / 3
+
+
+def told(**values: Any) -> dict[str, Any]:
+    return succeeded(json.dumps(values))
+
+
+class Labelled(BaseModel):
+    topic: Literal["sport", "tech", "other"]
+    urgent: bool | None
+    stars: Literal[1, 2, 3]
+    why: str
+
+
+def labelled(*told_by_sample: tuple[str, bool | None, int, str]) -> list[dict[str, Any]]:
+    names = ("topic", "urgent", "stars", "why")
+    return [told(**dict(zip(names, values, strict=True))) for values in told_by_sample]
+
+
+@pytest.mark.parametrize(
+    ("samples", "row", "agreement"),
+    [  # free text never agrees, and does not count; the reason is of a sample with the row's label
+        ([("tech", True, 1, "a"), ("sport", True, 1, "b"), ("sport", True, 1, "c")], ("sport", True, 1, "b"), 2 / 3),
+        ([("tech", True, 1, "a"), ("tech", True, 1, "b"), ("tech", True, 1, "c")], ("tech", True, 1, "a"), 1),
+        # the least sure of several closed columns
+        ([("tech", True, 1, "a"), ("tech", True, 2, "b"), ("tech", False, 3, "b")], ("tech", True, 1, "b"), 1 / 3),
+        # each column has its own majority, though no sample gave all three
+        ([("tech", True, 1, "a"), ("tech", None, 2, "b"), ("other", True, 2, "c")], ("tech", True, 2, "a"), 2 / 3),
+        # with a tie, the sample that agrees best with the others elsewhere
+        ([("other", True, 1, "a"), ("tech", False, 2, "b"), ("sport", False, 2, "c")], ("tech", False, 2, "b"), 1 / 3),
+    ],
+)
+def test_labels_are_voted_each_by_itself_and_agreement_is_that_of_labels(
+    ask: Any, says: Any, samples: list[Any], row: tuple[Any, ...], agreement: float
+) -> None:
+    says(rows=1, a=labelled(*samples))
+    run = ask(["a"], schema=Labelled)
+    out = run.result()
+
+    assert [cells(out, name)[0] for name in ("topic", "urgent", "stars", "why")] == list(row)
+    assert cells(out, "claude_agreement") == [agreement]
+    assert run.objects() == [Labelled(**dict(zip(("topic", "urgent", "stars", "why"), row, strict=True)))]
+    shares = run.shares()
+    assert dict(zip(shares["label"], shares["rows"], strict=True))[row[0]] == 1
+
+
+def test_lists_and_objects_of_labels_are_labels_too(ask: Any, says: Any) -> None:
+    class Inner(BaseModel):
+        ok: bool
+
+    class Tagged(BaseModel):
+        tags: list[Literal["a", "b"]]
+        inner: Inner
+        why: str
+
+    made = [
+        told(tags=tags, inner={"ok": ok}, why=why) for tags, ok, why in [("b", 1, "x"), ("a", 0, "y"), ("a", 0, "z")]
+    ]
+    for one in made:
+        text = json.loads(one["message"]["content"][0]["text"])
+        text |= {"tags": [text["tags"]], "inner": {"ok": bool(text["inner"]["ok"])}}
+        one["message"]["content"][0]["text"] = json.dumps(text)
+    says(rows=1, a=made)
+    out = ask(["a"], schema=Tagged, unpack=False).result()
+
+    assert next(iter(out["answer"])) == {"tags": ["a"], "inner": {"ok": False}, "why": "y"}
+    assert cells(out, "claude_agreement") == [2 / 3]
+
+
+def test_what_the_samples_come_to_is_an_object_even_where_a_check_refuses_the_mixture(ask: Any, says: Any) -> None:
+    class Checked(BaseModel):
+        topic: Literal["x", "y"]
+        number: Literal[1, 2]
+
+        @model_validator(mode="after")
+        def together(self) -> Self:
+            if (self.topic, self.number) == ("y", 2):
+                raise ValueError("y has no 2")
+            return self
+
+    says(
+        rows=1,
+        a=[
+            told(topic="x", number=2),
+            told(topic="y", number=1),
+            told(topic="y", number=1),
+            ERROR,
+            told(topic="x", number=2),
+            told(topic="y", number=1),
+            told(topic="x", number=2),
+        ],
+    )
+    run = ask(["a"], samples=7, schema=Checked).wait()
+
+    assert run.objects() == [Checked(topic="x", number=2)]
 
 
 def test_what_include_adds_is_of_the_sample_that_stands_for_the_row(ask: Any, says: Any) -> None:
@@ -412,15 +506,20 @@ def sheet_of(samples: int, rows: list[list[tuple[Any, ...]]]) -> Sheet:
     return sheet
 
 
-def counted(row: list[tuple[Any, ...]]) -> tuple[int, int]:
-    """The sample that stands for a row and its votes, counted by hand."""
-    outcomes, answers = [told[0] for told in row], [told[1:] for told in row]
+def counted(row: list[tuple[Any, ...]]) -> tuple[int, float, list[int]]:
+    """By hand: the sample that stands for a row, the votes of its least sure column, and the sample of each column."""
+    outcomes = [told[0] for told in row]
     good = [at for at, outcome in enumerate(outcomes) if outcome == "succeeded"]
-    votes = Counter(answers[at] for at in good)
-    for at in good:
-        if votes[answers[at]] == max(votes.values()):
-            return at, votes[answers[at]]
-    return (outcomes.index("pending") if "pending" in outcomes else 0), 0
+    if not good:
+        stands = outcomes.index("pending") if "pending" in outcomes else 0
+        return stands, 0, [stands, stands]
+    counts = [Counter(row[at][column] for at in good) for column in (1, 2)]
+    stands = max(good, key=lambda at: (sum(votes[row[at][1 + nth]] for nth, votes in enumerate(counts)), -at))
+    winners = []
+    for nth, votes in enumerate(counts):
+        best = [at for at in good if votes[row[at][1 + nth]] == max(votes.values())]
+        winners.append(stands if stands in best else best[0])
+    return stands, min(max(votes.values()) for votes in counts), winners
 
 
 @settings(deadline=None)
@@ -428,16 +527,20 @@ def counted(row: list[tuple[Any, ...]]) -> tuple[int, int]:
 def test_votes_are_what_counting_by_hand_finds(poll: tuple[int, list[list[tuple[Any, ...]]], list[int]]) -> None:
     samples, rows, asked = poll
     sheet, take = sheet_of(samples, rows), np.array(asked, np.int64)
-    chosen, share = elected(sheet, samples, take)
-    by_hand = [counted(rows[row]) if row >= 0 else (-1, 0) for row in asked]
+    chosen, share, takes = elect(sheet, samples, take)
+    by_hand = [counted(rows[row]) if row >= 0 else (-1, 0, [-1, -1]) for row in asked]
     stands = standing(sheet, samples, take)
 
-    assert share.tolist() == [votes / samples for _, votes in by_hand]
+    def placed(sample: int, row: int) -> int:
+        return sample * len(rows) + row if row >= 0 else -1
+
+    assert share.tolist() == [votes / samples for _, votes, _ in by_hand]
     if samples > 1:
-        assert chosen.tolist() == [
-            sample * len(rows) + row if row >= 0 else -1 for row, (sample, _) in zip(asked, by_hand, strict=True)
-        ]
-        assert elected(sheet, samples, chosen)[0].tolist() == chosen.tolist()
+        assert chosen.tolist() == [placed(sample, row) for row, (sample, _, _) in zip(asked, by_hand, strict=True)]
+        for nth, each in enumerate(takes):
+            winners = [placed(winner[nth], row) for row, (_, _, winner) in zip(asked, by_hand, strict=True)]
+            assert each.tolist() == winners
+        assert elect(sheet, samples, chosen).take.tolist() == chosen.tolist()
     assert sheet.outcomes(stands).tolist() == sheet.outcomes(chosen).tolist()
     for row, outcome in zip(asked, sheet.outcomes(stands).tolist(), strict=True):
         if row >= 0:

@@ -29,7 +29,7 @@ from dfbatch.run.sheet import Sheet
 from .plain_server import succeeded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 MANY = settings(
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -111,20 +111,32 @@ junk = st.sampled_from(
         b"{" * 9,
     ]
 )
-pair = st.builds(lambda one, two: one + two, own, own)  # two objects on one line: neither counts
+pair = st.builds(lambda one, two: one + two, own, own)  # two objects on one line: both count
 piece = st.one_of(own, own, own, foreign, junk, pair)
 
 
 def whole_lines(raw: bytes) -> list[tuple[str, dict[str, Any], bytes]]:
-    """What an honest, slow reader makes of a file: one JSON object of the right shape a line."""
+    """What an honest, slow reader makes of a file: JSON objects of the right shape, one or several a line."""
     found = []
     for part in raw.split(b"\n"):
-        try:
-            made = json.loads(part)
-            found.append((made["custom_id"], made["result"], part))
-        except (ValueError, KeyError, TypeError, UnicodeDecodeError):
-            continue
+        for text in objects(part.decode("latin-1")):
+            try:
+                made = json.loads(text)
+                found.append((made["custom_id"], made["result"], text.encode("latin-1")))
+            except (KeyError, TypeError):
+                continue
     return [one for one in found if one[0] in IDS]
+
+
+def objects(text: str) -> Iterator[str]:
+    at = 0
+    while at < len(text):
+        try:
+            _, end = json.JSONDecoder().raw_decode(text, at)
+        except ValueError:
+            return
+        yield text[at:end]
+        at = end
 
 
 @pytest.fixture

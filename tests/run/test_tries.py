@@ -144,6 +144,85 @@ def test_an_answer_that_does_not_fit_is_asked_for_once_with_what_is_wrong(
     assert len(plain.batches) == 2
 
 
+CALL = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
+CALLED = "the model called tool 'f' and wrote no text; include=['message'] holds the call"
+ANSWER = succeeded('{"answer": "yes"}')
+
+
+@pytest.mark.parametrize("schema", [None, Literal["yes", "no"]])
+def test_a_call_of_a_tool_alone_is_invalid_and_never_asked_again_by_itself(
+    plain: PlainServer, label: Callable[..., Any], schema: Any
+) -> None:
+    told_by_batch(plain, succeeded("", content=[CALL], stop_reason="tool_use"), ANSWER)
+    run = label(schema, include=["message", "error"])
+
+    assert (run.counts, len(plain.batches)) == ({"invalid": 1}, 1)
+    assert run.result()["claude_error"].to_list() == [CALLED]
+    assert "toolu_1" in str(run.result()["claude_message"].to_list())
+
+
+@pytest.mark.parametrize("content", [[], [{"type": "text", "text": " "}], [{"type": "thinking", "thinking": "hm"}]])
+def test_an_empty_answer_is_asked_for_once_more_as_it_was(
+    plain: PlainServer, label: Callable[..., Any], content: list[Any]
+) -> None:
+    told_by_batch(plain, succeeded("", content=content), ANSWER)
+    run = label(Literal["yes", "no"], correct=False)
+    first, second = (held[0]["params"] for held in plain.requests.values())
+
+    assert (run.answers()["answer"].to_list(), len(plain.batches)) == (["yes"], 2)
+    assert first == second
+    assert (run.cost.tokens.input, run.cost.tokens.output) == (20, 10)
+    assert sum(part.usd for part in run.cost.outcomes) == pytest.approx(run.cost.spent)
+
+
+def test_an_answer_that_is_empty_twice_is_invalid_and_final(plain: PlainServer, label: Callable[..., Any]) -> None:
+    told_by_batch(plain, succeeded("", content=[]))
+    run = label()
+
+    assert (run.counts, run.answers()["error"].to_list()) == ({"invalid": 1}, ["the answer is empty"])
+    assert label().counts == {"invalid": 1}
+    assert len(plain.batches) == 2
+
+
+def test_an_empty_answer_is_not_asked_again_where_no_tries_are_wanted(
+    plain: PlainServer, label: Callable[..., Any]
+) -> None:
+    told_by_batch(plain, succeeded("", content=[]))
+
+    assert (label(retries=0).counts, len(plain.batches)) == ({"invalid": 1}, 1)
+
+
+def test_after_an_empty_answer_one_that_does_not_fit_is_still_corrected(
+    plain: PlainServer, label: Callable[..., Any]
+) -> None:
+    told_by_batch(plain, succeeded("", content=[]), succeeded('{"answer": "maybe"}'), ANSWER)
+    run = label(Literal["yes", "no"])
+
+    assert run.answers()["answer"].to_list() == ["yes"]
+    assert [chunk.kind for chunk in run._ledger.chunks(run.id)] == ["", "empty", "corrected"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "calls"),
+    [
+        ("empty", "the answer is empty", 2),
+        ("thoughts_only", "the answer is empty: the model thought, and wrote no text", 2),
+        ("tool_call:tool=f", CALLED, 1),
+    ],
+)
+def test_what_the_emulator_bills_for_answers_without_a_text_is_the_cost_of_the_run(
+    fault: str, error: str, calls: int
+) -> None:
+    with Server(engine=lambda _: "fine", faults=[fault]) as server:
+        backend = dfbatch.Anthropic(api_key=KEY, base_url=server.url)
+        run = Polars({"text": ["a", "b"]}).claude.submit("{text}", backend=backend, progress=False).wait()
+        usage = server.usage()
+
+        assert run.answers()["error"].to_list() == [error] * 2
+        assert set(usage["billed_by_digest"].values()) == {calls}
+        assert run.cost.spent == pytest.approx(usage["dollars"])
+
+
 def test_no_correction_where_none_is_wanted(plain: PlainServer, label: Callable[..., Any]) -> None:
     told_by_batch(plain, succeeded('{"answer": "maybe"}'))
 

@@ -145,7 +145,7 @@ class Uninstalled:
             "the name 'Missing' in Unfinished is not defined",
             "define it before the call, at the top of the module or in a cell",
         ),
-        (["a", "b"], "expected a schema, got a value: ['a', 'b']", "Literal['a', 'b']?"),
+        ({"a"}, "expected a schema, got a value: {'a'}", "labels have an order: pass them in a list"),
         (Point(1), "expected a schema, got a value: Point(x=1, note=None, tags=[])", "pass the class"),
         (_prompt, "expected a schema, got a value: _prompt", "the prompt is the first argument, the schema the second"),
         (Labelled, "Literal[Colour.RED] cannot be asked for - at $.colour", "make Colour a StrEnum or an IntEnum"),
@@ -220,3 +220,41 @@ def test_a_typed_dict_that_pydantic_meets_first_is_refused_with_the_import_it_wa
 
     assert lines[0] == "Holding cannot be a schema"
     assert lines[-1] == "Hint: import TypedDict from typing_extensions"
+
+
+@pytest.mark.parametrize("given", [["neg", "pos", "neither"], ("neg", "pos"), ["one"], [3, 1, 2]])
+def test_labels_in_a_list_are_their_literal(given: Any) -> None:
+    assert read(given) == read(Literal[tuple(given)])
+
+
+@pytest.mark.parametrize(
+    ("given", "text", "hint"),
+    [
+        ([], "schema=[] holds no label", 'schema=["good", "bad"], or Literal["good", "bad"]'),
+        ((), "schema=() holds no label", 'schema=["good", "bad"], or Literal["good", "bad"]'),
+        (["a", "b", "a"], "the label 'a' is there twice - at schema[2]", "name each label once"),
+        (["a", " "], "an empty label - at schema[1]", "name it: what is it that such a row is?"),
+        (["a", 1], "texts and numbers are mixed: ['a', 1]", "write all labels as texts"),
+        (
+            [True, False],
+            "a label is a text or a whole number, got bool True - at schema[0]",
+            'schema=["good", "bad"], or Literal["good", "bad"]',
+        ),
+        (
+            ["a", None],
+            "a label is a text or a whole number, got NoneType None - at schema[1]",
+            'schema=["good", "bad"], or Literal["good", "bad"]',
+        ),
+        (
+            [str],
+            "schema=[<class 'str'>] holds a type, not labels - at schema[0]",
+            "list[str] asks for a list of them, str for one",
+        ),
+    ],
+    ids=str,
+)
+def test_what_is_no_list_of_labels_is_refused_in_words(given: Any, text: str, hint: str) -> None:
+    with pytest.raises(SchemaError) as caught:
+        read(given)
+
+    assert str(caught.value) == f"{text}\nHint: {hint}"

@@ -63,6 +63,9 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "truncated": ("stream", "results", {"share": 0.5}),
     "blank_lines": ("stream", "results", {"every": 3}),
     "crlf": ("stream", "results", {}),
+    "bom": ("stream", "results", {}),
+    "joined_lines": ("stream", "results", {"every": 3}),
+    "stray_text": ("stream", "results", {"every": 3}),
     "duplicate_lines": ("stream", "results", {"every": 3}),
     "missing_lines": ("stream", "results", {"every": 3}),
     "foreign_ids": ("stream", "results", {"every": 3}),
@@ -72,6 +75,9 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "max_tokens": ("answer", "*", {}),
     "invalid_json": ("answer", "*", {}),
     "enum_case": ("answer", "*", {}),
+    "empty": ("answer", "*", {}),
+    "thoughts_only": ("answer", "*", {}),
+    "tool_call": ("answer", "*", {"tool": "lookup"}),
     "errored": ("answer", "*", {"kind": "api_error"}),
 }
 

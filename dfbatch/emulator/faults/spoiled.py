@@ -1,4 +1,4 @@
-"""Answers spoiled on purpose, as life spoils them: refused, cut short, broken JSON, enum values in other letters.
+"""Answers spoiled on purpose, as life does it: refused, cut short, empty, broken JSON, enum values in other letters.
 
 Not here: which answers are hit (Faults.spoil).
 """
@@ -74,6 +74,23 @@ def _enum_case(answer: Answer, ask: Ask, _options: dict[str, Any]) -> Answer:
     return replace(answer, content=_with_text(answer, text))
 
 
+def _empty(answer: Answer, _ask: Ask, _options: dict[str, Any]) -> Answer:
+    """The turn ends without a block; the prompt is billed."""
+    return replace(answer, content=[], stop_reason="end_turn", stop_sequence=None, output_tokens=0, thinking_tokens=0)
+
+
+def _thoughts_only(answer: Answer, _ask: Ask, _options: dict[str, Any]) -> Answer:
+    """The model thinks, and writes nothing."""
+    thoughts = {"type": "thinking", "thinking": "Nothing to say.", "signature": "c2lnbmVk"}
+    return replace(answer, content=[thoughts], stop_reason="end_turn", output_tokens=4, thinking_tokens=4)
+
+
+def _tool_call(answer: Answer, _ask: Ask, options: dict[str, Any]) -> Answer:
+    """A call of a tool alone, as if one had been offered."""
+    call = {"type": "tool_use", "id": "toolu_01", "name": options["tool"], "input": {}, "caller": {"type": "direct"}}
+    return replace(answer, content=[call], stop_reason="tool_use", stop_sequence=None, output_tokens=20)
+
+
 def _errored(_answer: Answer, _ask: Ask, options: dict[str, Any]) -> Answer:
     kind = str(options["kind"])
     raise ApiError("Errored by the emulator, on demand.", status=STATUSES.get(kind, 500), kind=kind)
@@ -104,5 +121,8 @@ SPOILERS: dict[str, Callable[[Answer, Ask, dict[str, Any]], Answer]] = {
     "max_tokens": _max_tokens,
     "invalid_json": _invalid_json,
     "enum_case": _enum_case,
+    "empty": _empty,
+    "thoughts_only": _thoughts_only,
+    "tool_call": _tool_call,
     "errored": _errored,
 }

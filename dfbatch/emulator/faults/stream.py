@@ -1,4 +1,4 @@
-"""Faults in the bytes of a results download: lines doubled, dropped, foreign, blank, or the whole cut short.
+"""Faults in the bytes of a results download: lines doubled, dropped, foreign, blank, joined, or the whole cut short.
 
 Not here: the untouched stream (routes/batches.py).
 """
@@ -53,6 +53,9 @@ def _unknown(line: bytes) -> list[bytes]:
 _CHANGES: dict[str, Callable[[Fault], Change]] = {
     "blank_lines": lambda fault: _every(fault, lambda line: [line, b"\n"]),
     "crlf": lambda _fault: lambda _number, line: [line[:-1] + b"\r\n"],
+    "bom": lambda _fault: lambda number, line: [line if number else b"\xef\xbb\xbf" + line],
+    "joined_lines": lambda fault: _every(fault, lambda line: [line[:-1]]),
+    "stray_text": lambda fault: _every(fault, lambda line: [b"<!-- it's {a proxy} -->\0" + line]),
     "duplicate_lines": lambda fault: _every(fault, lambda line: [line, line]),
     "missing_lines": lambda fault: _every(fault, lambda _line: []),
     "foreign_ids": lambda fault: _every(fault, _foreign),
