@@ -23,7 +23,8 @@ DfbatchError
 │   └── Unreachable(ConnectionError)   nothing was accepted: no connection, no name, no TLS
 │       └── Ambiguous               the request left, and no answer tells whether it was accepted
 ├── LedgerError(OSError)            the ledger folder cannot be used
-│   └── DiskFull
+│   ├── DiskFull
+│   └── LedgerDamaged               a file of it is not what was written; carries `.path`, `.run_id`
 ├── RunError                        a run cannot go on by itself; carries `.run`
 │   ├── RunPaused                   what is known, and how to resume
 │   │   ├── InDoubt                 a chunk may or may not have been accepted
@@ -46,6 +47,7 @@ ModelChangedWarning    one name of a model was answered by several models
 from __future__ import annotations
 
 import inspect
+from pathlib import PurePath
 from traceback import StackSummary, TracebackException
 from typing import TYPE_CHECKING
 
@@ -226,6 +228,19 @@ class LedgerError(DfbatchError, OSError):
 
 class DiskFull(LedgerError):
     """No space left for what must be on disk first."""
+
+
+class LedgerDamaged(LedgerError):
+    """A file of the ledger is gone, or is not what was written: `.path`.
+
+    It is of the run `.run_id` and concerns that run alone; where `.run_id` is empty, the whole ledger.
+    """
+
+    def __init__(
+        self, what: str, *known: str, hint: str = "", path: PurePath | None = None, run_id: str = "", wrong: str = ""
+    ) -> None:
+        super().__init__(what, *known, hint=hint)
+        self.path, self.run_id, self.wrong = path or PurePath(), run_id, wrong
 
 
 class RunError(DfbatchError):

@@ -67,7 +67,16 @@ def _second(link: sqlite3.Connection) -> None:
     link.execute("CREATE TABLE strangers (id TEXT PRIMARY KEY) WITHOUT ROWID")
 
 
-STEPS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (_first, _second)
+def _third(link: sqlite3.Connection) -> None:
+    """What files are known again by. A file that is written anew has several: a kill may leave either version."""
+    link.execute("""
+        CREATE TABLE files (
+          name TEXT NOT NULL, size INTEGER NOT NULL, crc INTEGER NOT NULL,
+          PRIMARY KEY (name, size, crc)) WITHOUT ROWID
+    """)
+
+
+STEPS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (_first, _second, _third)
 
 
 def write_ahead(link: sqlite3.Connection) -> None:

@@ -16,6 +16,7 @@ from dfbatch.run.costs import PAY_TWICE
 from dfbatch.run.ending import FAILED
 from dfbatch.run.limits import look_at_change
 from dfbatch.run.now import DIRECT, MOST
+from dfbatch.run.recovery import asked_in
 from dfbatch.run.spools import remove
 from dfbatch.run.using import in_use
 
@@ -76,7 +77,7 @@ def _give_up(work: Work) -> None:
     for chunk in work.own(LOST):
         work.ledger.happen(chunk.id, "give up", error=chunk.error)
     for chunk in work.own(FORGONE):
-        work.sheet.absent(work.ledger.chunk_file(chunk.id, "map.npy"), "missing", chunk.error)
+        work.sheet.absent(asked_in(work.ledger, chunk), "missing", chunk.error)
 
 
 def resolve(work: Work, *, pay_twice: bool) -> None:

@@ -6,8 +6,7 @@ import math
 import os
 from typing import TYPE_CHECKING, Final
 
-from dfbatch.errors import BudgetNeeded, OptionError
-from dfbatch.ledger.files import lines, whole_lines, write_lines
+from dfbatch.errors import BudgetNeeded, LedgerDamaged, OptionError
 from dfbatch.pricing import FROM_BYTES, MILLION, dollars
 from dfbatch.run.now import DIRECT
 from dfbatch.run.spools import shared_of
@@ -44,7 +43,7 @@ def named(budget: float | None) -> float | None:
 
 def keep(ledger: Ledger, run_id: str, budget: float) -> None:
     """Note another budget of a run, for all processes."""
-    write_lines(ledger.run_file(run_id, "budget"), [repr(float(budget)).encode()])
+    ledger.write_lines(ledger.run_file(run_id, "budget"), [repr(float(budget)).encode()])
 
 
 def budget_of(work: Work) -> float | None:
@@ -52,7 +51,18 @@ def budget_of(work: Work) -> float | None:
     if work.record.backend == "local":
         return None
     path = work.ledger.run_file(work.record.id, "budget")
-    return float(next(iter(lines(path)))) if path.exists() else work.record.spec.budget
+    if not path.exists() and not work.ledger.is_lost(path):
+        return work.record.spec.budget
+    try:
+        return float(next(iter(work.ledger.read_lines(path))))
+    except (LedgerDamaged, ValueError, StopIteration) as damage:
+        raise LedgerDamaged(
+            f"run {work.record.id} is damaged: the budget that it was given later is not known any more",
+            "nothing is sent without it",
+            hint=f"dfbatch.open({work.record.id!r}).resume(budget=…) names it once more",
+            path=path,
+            run_id=work.record.id,
+        ) from damage
 
 
 def brake(forecast: Forecast, model: Model | None, *, budget: float | None, spends: bool) -> None:
@@ -100,7 +110,7 @@ def worst(work: Work, chunk: ChunkRecord) -> float:
 def _longest(work: Work, chunk: ChunkRecord) -> tuple[int, bool, bool]:
     """Bytes of the longest of its requests' own parts; whether one names what it does not hold, or marks a prefix."""
     longest, far, marked, (url, file) = 0, False, False, FAR
-    for block in whole_lines(work.ledger.chunk_file(chunk.id, "spool")):
+    for block in work.ledger.read_blocks(work.ledger.chunk_file(chunk.id, "spool")):
         longest = max(longest, *map(len, block.split(b"\n")))
         far = far or url in block or file in block
         marked = marked or MARK in block

@@ -7,10 +7,11 @@ be done with a chunk follows from its state alone (`ledger/states.py`), so that 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dfbatch.errors import ApiError, DfbatchError, LedgerError, NotFound
+from dfbatch.errors import ApiError, DfbatchError, LedgerDamaged, LedgerError, NotFound
 from dfbatch.ledger.states import (
     ABANDONED,
     COLLECTED,
@@ -35,6 +36,7 @@ from dfbatch.run.now import keep
 from dfbatch.run.polling import Poller
 from dfbatch.run.preflight import recover
 from dfbatch.run.prices import known
+from dfbatch.run.recovery import asked_in
 from dfbatch.run.search import Search
 from dfbatch.run.sending import NETWORK_PAUSE, passing, send, told
 from dfbatch.run.using import in_use
@@ -162,21 +164,26 @@ class Work:
         collector = Collector(self.ledger, self.backend, self.sheet)
         for chunk in self.chunks(COLLECTED):
             if not collector.has(chunk):
-                collector.judge(chunk)
+                with suppress(LedgerDamaged):  # waiting fetches it again, or says why not
+                    collector.judge(chunk)
         self._load_given_up()
 
     def _load_given_up(self) -> None:
         """Say of requests whose answer never came why that is, in any process."""
         canceled = self.ledger.wants_cancel(self.record.id)
         for chunk in self.chunks(LOST, FORGONE, OVERSIZED, RELEASED, ABANDONED):
-            map_file = self.ledger.chunk_file(chunk.id, "map.npy")
             if chunk.state in (LOST, FORGONE):
-                self.sheet.absent(map_file, "missing", chunk.error)
+                self.sheet.absent(asked_in(self.ledger, chunk), "missing", chunk.error)
             elif chunk.state == OVERSIZED:
-                self.sheet.absent(map_file, "errored", chunk.error)
+                self.sheet.absent(asked_in(self.ledger, chunk), "errored", chunk.error)
             elif canceled and chunk.run == self.record.id:
                 how = "sent" if chunk.state == RELEASED else "accepted"
-                self.sheet.absent(map_file, "canceled", f"canceled before it was {how}")
+                self.sheet.absent(asked_in(self.ledger, chunk), "canceled", f"canceled before it was {how}")
+
+    @property
+    def is_laid(self) -> bool:
+        """Whether the answers of all chunks that are collected are laid in this process."""
+        return all(map(self.sheet.has, self.chunks(COLLECTED)))
 
     async def drive(self) -> None:
         """Carry the run as far as it goes; what stopped it is in `error`, and in the ledger."""
@@ -359,3 +366,5 @@ class Work:
             self.say("canceled")
         else:
             self.say("done")
+        with suppress(LedgerError):  # a full disk, say: the run is over all the same
+            self.ledger.back_up()

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from dfbatch.errors import Ambiguous, ApiError, DfbatchError, RateLimited
-from dfbatch.ledger.files import lines, read_array, sync_folder, translated
+from dfbatch.ledger.files import lines, sync_folder, translated
 from dfbatch.requests import custom_ids, unmarked
 from dfbatch.run.ending import first_line
+from dfbatch.run.recovery import asked_in
 from dfbatch.run.spools import shared_of
 
 if TYPE_CHECKING:
@@ -39,12 +40,12 @@ async def answer_now(work: Work, chunk: ChunkRecord) -> None:
     work.posting.add(chunk.id)
     path = results_file(work, chunk)
     shared = shared_of(work.record, chunk.head, at_once=True)
-    ids = custom_ids(chunk.nonce, read_array(work.ledger.chunk_file(chunk.id, "map.npy"))).tolist()
+    ids = custom_ids(chunk.nonce, asked_in(work.ledger, chunk)).tolist()
     gate = asyncio.Semaphore(AT_ONCE)
     try:
         asked = [
             _one(work, gate, (path, asked_file(work, chunk)), name.decode(), shared.head + unmarked(part) + shared.tail)
-            for name, part in zip(ids, lines(work.ledger.chunk_file(chunk.id, "spool")), strict=True)
+            for name, part in zip(ids, work.ledger.read_lines(work.ledger.chunk_file(chunk.id, "spool")), strict=True)
         ]
         for outcome in await asyncio.gather(*asked, return_exceptions=True):
             if isinstance(outcome, BaseException):
@@ -68,7 +69,7 @@ def asked_file(work: Work, chunk: ChunkRecord) -> Path:
 def _let_go(work: Work, chunk: ChunkRecord) -> None:
     """What a process that died had not asked yet may be asked by others."""
     path, asked = results_file(work, chunk), asked_file(work, chunk)
-    ids = custom_ids(chunk.nonce, read_array(work.ledger.chunk_file(chunk.id, "map.npy"))).tolist()
+    ids = custom_ids(chunk.nonce, asked_in(work.ledger, chunk)).tolist()
     known = {*lines(asked)} if asked.exists() else set()
     told = path.read_bytes() if path.exists() else b""
     for name in ids:
@@ -85,6 +86,7 @@ def keep(work: Work, chunk: ChunkRecord) -> None:
             path.replace(whole)
         else:
             whole.touch(mode=0o600)
+    work.ledger.accept(whole)
     sync_folder(path.parent)
     asked_file(work, chunk).unlink(missing_ok=True)
     work.ledger.happen(chunk.id, "answered")

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final
 
 from dfbatch.distinct import locate
 from dfbatch.errors import NotFound
-from dfbatch.ledger.files import read_array
 from dfbatch.ledger.states import ABANDONED, IN_DOUBT, PLANNED, POSTED, PROVISIONAL, SUBMITTED
 from dfbatch.requests import NONCE_WIDTH
 from dfbatch.results import parse
 from dfbatch.run.again import give_up
 from dfbatch.run.polling import cancel, check_place
+from dfbatch.run.recovery import asked_in
 from dfbatch.run.relics import record_of
 
 if TYPE_CHECKING:
@@ -161,9 +161,7 @@ class Search:
                 await cancel(work, chunk, batch)
 
     def _holds_all(self, late: ChunkRecord, younger: ChunkRecord) -> bool:
-        theirs, ours = (
-            read_array(self._work.ledger.chunk_file(chunk.id, "map.npy"))["digest"] for chunk in (late, younger)
-        )
+        theirs, ours = (asked_in(self._work.ledger, chunk)["digest"] for chunk in (late, younger))
         return bool((locate(ours, theirs) >= 0).all())
 
     async def _nonces(self, batch_id: str) -> set[str]:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dfbatch import schemas
 from dfbatch.backends.choose import choose, revive
-from dfbatch.errors import NoSuchRun, OptionError
+from dfbatch.errors import LedgerDamaged, NoSuchRun, OptionError
 from dfbatch.forecasts import Forecast
 from dfbatch.frames import adapter as adapter_of
 from dfbatch.ledger import Ledger, home
 from dfbatch.run.accounts import DAY, accounts
 from dfbatch.run.adopt import Adoption, named
 from dfbatch.run.claims import claim
+from dfbatch.run.damage import DAMAGED
 from dfbatch.run.handle import Run
 from dfbatch.run.join import writer
 from dfbatch.run.listing import Listed, html, text
@@ -27,6 +28,7 @@ from dfbatch.run.prepare import prepare
 from dfbatch.run.preview import announced, at_once, check, quiet, spread
 from dfbatch.run.prices import known
 from dfbatch.run.prune import Pruned, prune
+from dfbatch.run.repairs import Mend, Repaired, bring_back, unknown_runs
 from dfbatch.run.why import not_reused
 
 if TYPE_CHECKING:
@@ -237,6 +239,24 @@ def all_runs() -> Runs:
 def all_accounts(*, days: float, by: str) -> list[Account]:
     """What all runs cost in the last so many days."""
     return accounts(ledger(), since=time.time() - days * DAY, by=by)
+
+
+def repair_runs(run_id: str | None) -> Repaired:
+    """Mend what is damaged, of one run or of all; the ledger itself first."""
+    mends: list[Mend] = []
+    try:
+        ledger().look_at_all()
+    except LedgerDamaged:
+        close_ledgers()
+        mends = bring_back(home())
+        mends += unknown_runs(ledger())
+    place = ledger()
+    for record in [place.run(run_id)] if run_id is not None else place.runs():
+        run = open_run(record.id)
+        mends += run._repair().mends()  # noqa: SLF001 - of this room
+        if run.status == DAMAGED:
+            _known.pop((place.folder, record.id), None)  # it is read anew
+    return Repaired(tuple(mends))
 
 
 def models() -> Models:

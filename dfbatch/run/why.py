@@ -14,8 +14,7 @@ import msgspec
 import numpy as np
 
 from dfbatch.distinct import locate
-from dfbatch.errors import LedgerError, ModelChangedWarning, explain, outside
-from dfbatch.ledger.files import read_array
+from dfbatch.errors import LedgerDamaged, LedgerError, ModelChangedWarning, explain, outside
 from dfbatch.ledger.states import ACCEPTED
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 def not_reused(ledger: Ledger, record: RunRecord, cover: Cover) -> str:
     """One line; empty where all is reused, or no earlier run was on the rows that are asked."""
     with contextlib.suppress(LedgerError, ValueError):  # files of an earlier run that cannot be read say nothing
-        rows = read_array(ledger.run_file(record.id, "rows.npy"))
+        rows = ledger.read_array(ledger.run_file(record.id, "rows.npy"))
         new = np.flatnonzero(rows["request"] >= 0)
         new = new[~cover.covered[rows["request"][new]]]
         if not len(new):
@@ -67,7 +66,10 @@ def _earlier(ledger: Ledger, record: RunRecord, sample: Array) -> RunRecord | No
         if known.spec.reads == record.spec.reads and alike_enough(known.spec.prompt, record.spec.prompt)
     ]
     for known in alike[:LOOKED_AT]:
-        contents = read_array(ledger.run_file(known.id, "rows.npy"))["content"]
+        try:
+            contents = ledger.read_array(ledger.run_file(known.id, "rows.npy"))["content"]
+        except LedgerDamaged:
+            continue
         distinct = np.unique(sample)
         found = np.unique(locate(contents, distinct))
         if 2 * (found >= 0).sum() >= len(distinct) and any(
@@ -114,8 +116,8 @@ def _changes(ledger: Ledger, old: RunRecord, new: RunRecord, sample: Array) -> l
 
 def _unseen(ledger: Ledger, old: RunRecord, new: RunRecord, sample: Array) -> str:
     """Why, where the call is the same as far as it can be told."""
-    asked = read_array(ledger.run_file(new.id, "requests.npy"))["digest"][sample["request"]]
-    if (locate(asked, read_array(ledger.run_file(old.id, "requests.npy"))["digest"]) >= 0).any():
+    asked = ledger.read_array(ledger.run_file(new.id, "requests.npy"))["digest"][sample["request"]]
+    if (locate(asked, ledger.read_array(ledger.run_file(old.id, "requests.npy"))["digest"]) >= 0).any():
         return "it has no final answer to them"
     return "the prompt is rendered in another way, or examples, samples or dedupe differ"
 
