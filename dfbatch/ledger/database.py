@@ -120,15 +120,15 @@ def _replace(part: Path, place: Path) -> None:
         sync_folder(place.parent)
 
 
-def set_aside(folder: Path) -> Path:
-    """Give a damaged database another name, and all that SQLite keeps with it; returns that name."""
+def set_aside(folder: Path) -> Path | None:
+    """Give a damaged database another name, and all that SQLite keeps with it; that name, None where it was gone."""
     place = folder / NAME
     aside = folder / f"{NAME}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     with translated(place):
         for ending in _BESIDE:
             with contextlib.suppress(FileNotFoundError):
                 place.with_name(place.name + ending).rename(aside.with_name(aside.name + ending))
-    return aside
+    return aside if aside.exists() else None
 
 
 def bring_back(folder: Path) -> bool:
@@ -153,7 +153,8 @@ def bring_back(folder: Path) -> bool:
             return False
         _replace(part, folder / NAME)
     finally:
-        part.unlink(missing_ok=True)
+        for ending in _BESIDE:
+            part.with_name(part.name + ending).unlink(missing_ok=True)
     return True
 
 

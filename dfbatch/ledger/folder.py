@@ -83,6 +83,13 @@ class Folder:
         with translated(path):
             self._expect(path, sum_of(path))
 
+    def know(self, other: Folder, paths: Iterable[Path]) -> None:
+        """Know files of another ledger by what it knows them by: they are copied here."""
+        with self.transaction():
+            for path in paths:
+                rows = [(other._name(path), *known) for known in other._sums(path)]
+                self._link.executemany("INSERT OR IGNORE INTO files VALUES (?, ?, ?)", rows)
+
     def _expect(self, path: Path, made: Sum) -> None:
         """Note what a file will be known by, before it is there under its name.
 

@@ -19,6 +19,7 @@ from dfbatch.ledger.states import (
     FORGONE,
     IN_DOUBT,
     LOST,
+    OVER,
     OVERSIZED,
     PLANNED,
     POSTED,
@@ -344,6 +345,11 @@ class Work:
             self.status, self.message = status, message
             self.ledger.say(self.record.id, status, message)
 
+    @property
+    def _is_over_and_unread(self) -> bool:
+        """Whether nothing but a damaged file keeps answers from being read that are all there were."""
+        return isinstance(self.error, LedgerDamaged) and all(chunk.state in OVER for chunk in self.chunks())
+
     def _close(self) -> None:
         """Say how it ended, in the ledger and to whoever waits, and leave the run to others."""
         try:
@@ -360,7 +366,7 @@ class Work:
         self._load_given_up()
         unsent = self.own(*UNSENT)
         self.error = self.error or ending.stopped(self, unsent)
-        if self.error is not None:
+        if self.error is not None and not self._is_over_and_unread:
             self.say("paused", ending.message(self.error, self.before))
         elif self.canceling:
             self.say("canceled")

@@ -62,15 +62,20 @@ class Repaired:
 def bring_back(folder: Path) -> list[Mend]:
     """Put a damaged database aside and its backup in its place; without one, begin an empty ledger."""
     aside = database.set_aside(folder)
+    kept = f"; the damaged file is kept as {aside.name}" if aside else ""
     if database.bring_back(folder):
-        return [Mend(f"the ledger was brought back from its backup; the damaged file is kept as {aside.name}")]
+        return [Mend(f"the ledger was brought back from its backup{kept}")]
     database.begin_anew(folder)
     return [
         Mend(
-            f"the ledger is lost, and there is no backup: an empty one was begun; the damaged file is kept as"
-            f" {aside.name}, and dfbatch.adopt(batch_id, df, …) lays batches of the last 29 days back for free",
+            f"the ledger is lost, and there is no backup of it: an empty one was begun{kept}",
             is_lost=True,
-        )
+        ),
+        Mend(
+            "dfbatch.adopt(batch_id, df, …) lays batches of the last 29 days back onto their rows, for free; running"
+            " their cells again pays for them again",
+            is_lost=True,
+        ),
     ]
 
 
