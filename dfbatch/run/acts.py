@@ -7,7 +7,7 @@ import shutil
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 
-from dfbatch.errors import OptionError, outside
+from dfbatch.errors import OptionError, explain, outside
 from dfbatch.ledger.states import COLLECTED, ENDED, FORGONE, IN_DOUBT, LOST, POSTED
 from dfbatch.run import thread
 from dfbatch.run.again import ask, changed_terms, chosen, give_up
@@ -53,8 +53,19 @@ def ask_by_hand(work: Work, which: str | Sequence[str] | None, via: str, *, max_
         look_at_change(work, terms)
     _give_up(work)
     work.ledger.want_cancel(work.record.id, wanted=False)
-    work.sheet.asked_again(ask(work.ledger, work.record, work.sheet, wanted, terms=terms, reuse=False))
-    return True
+    asked = ask(work.ledger, work.record, work.sheet, wanted, terms=terms, reuse=False)
+    if len(asked) < len(wanted):
+        warnings.warn(
+            explain(
+                f"{len(wanted) - len(asked):,} of {len(wanted):,} requests of run {work.record.id} are not asked again:"
+                " what they asked is not kept here",
+                "they had an answer once, which was lost with a damaged file",
+                hint="run the cell again: it asks, and pays for, those alone",
+            ),
+            stacklevel=outside(),
+        )
+    work.sheet.asked_again(asked)
+    return bool(len(asked))
 
 
 def before_resuming(work: Work, lost: str | None, budget: Any) -> None:

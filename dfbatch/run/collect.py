@@ -214,7 +214,7 @@ def _not_there(damage: LedgerDamaged, error: DfbatchError) -> LedgerDamaged:
         "all other answers are kept; these were paid for, and nothing is asked again by itself",
         hint="with the key of its workspace it may be there, for 29 days; else"
         f" dfbatch.repair({damage.run_id!r}) keeps what can be read and lets the rest go: those rows are missing, and"
-        " run.retry(which='missing') pays for them again",
+        " running the cell again pays for them again",
         path=damage.path,
         run_id=damage.run_id,
         wrong=damage.wrong,

@@ -203,7 +203,7 @@ class Repair:
         return self._lost(
             damage,
             f"the server has it no more: {many(gone, 'answer')} of {chunk.requests:,} lost, which were paid for; their"
-            f" rows are missing, and dfbatch.open({self.record.id!r}).retry(which='missing') pays for them again",
+            " rows are missing, and running the cell again asks, and pays for, those alone",
         )
 
     def _spool(self, chunk: ChunkRecord) -> Iterator[Mend]:
