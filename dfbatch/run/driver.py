@@ -59,6 +59,8 @@ class Driver:
     def drive(self, *, sending: bool, canceling: bool = False) -> None:
         """See that the run is carried out in this process; what it may do can only grow."""
         work = self._work
+        if work.damage is not None and not canceling:
+            raise work.damage
         if self.running:
             work.canceling |= canceling
             if sending and not work.sending:

@@ -29,8 +29,7 @@ from dfbatch.run.damage import DAMAGED, short
 from dfbatch.run.driver import Driver, live
 from dfbatch.run.loop import Work
 from dfbatch.run.portable import export
-from dfbatch.run.recovery import as_read, has_contents
-from dfbatch.run.repairs import Repair
+from dfbatch.run.recovery import as_read
 from dfbatch.run.report import Row, announcement, tally
 from dfbatch.run.shares import as_columns
 from dfbatch.run.sheet import Sheet
@@ -91,29 +90,19 @@ class Run:
         self._like = like  # the Series it was asked of
         self._progress = progress
         self._prompt = prepared.prompt if prepared else None
-        requests, rows, self._damage = as_read(ledger, record)
+        requests, rows, damage = as_read(ledger, record)
         sheet = prepared.sheet if prepared else Sheet(requests, schema, tuple(record.spec.include), record.id)
         lock = prepared.lock if prepared else ledger.lock(record.id)
         self._work = Work(ledger, record, backend, sheet, lock, status=record.status, message=record.message)
+        self._work.damage = damage
         self._driver = Driver(self._work, self)
         self._answers = Answers(ledger, record, sheet, rows, self._work.models)
         self._view = View(self, self._work, self._driver, self._answers)
 
-    def _repair(self) -> Repair:
-        """What mends its files, by what is in memory too."""
-        held = {"rows.npy": self._answers.rows, "requests.npy": self._work.sheet.requests}
-        whole = self._damage is None and has_contents(self._answers.rows)
-        return Repair(self._ledger, self.record, self._schema, self._work.backend, held if whole else {})
-
-    def _sound(self) -> None:
-        """Raise what keeps it from being read; forgetting it goes all the same."""
-        if self._damage is not None:
-            raise self._damage
-
     def __repr__(self) -> str:
         """Short, and asks nobody: `<Run 7f3a · 4 batches · 812/1000 rows · $0.41>`."""
-        if self._damage is not None:
-            return f"<Run {self.id} · {DAMAGED} · {short(self._damage)}>"
+        if self._work.damage is not None:
+            return f"<Run {self.id} · {DAMAGED} · {short(self._work.damage)}>"
         counts = self.counts
         good = counts.get("succeeded", 0)
         return f"<Run {self.id} · {self.status} · {good:,}/{self.record.rows:,} rows answered · {self.cost}>"
@@ -121,13 +110,13 @@ class Run:
     def _repr_html_(self) -> str:
         from dfbatch.progress.summary import html
 
-        if self._damage is not None:
-            return f"<pre>{escape(str(self._damage))}</pre>"
+        if self._work.damage is not None:
+            return f"<pre>{escape(str(self._work.damage))}</pre>"
         return html(self.snapshot())
 
     def _ipython_display_(self) -> None:
         """In a notebook that somebody looks at, the live panel, whoever carries the run on; else as it prints."""
-        if self._damage is not None or not self._view.displayed():
+        if self._work.damage is not None or not self._view.displayed():
             raise NotImplementedError  # IPython shows it in another way then
 
     # ------------------------------------------------------------- attributes
@@ -143,8 +132,8 @@ class Run:
         return self._standing()[1]
 
     def _standing(self) -> tuple[str, str]:
-        if self._damage is not None:
-            return DAMAGED, short(self._damage)
+        if self._work.damage is not None:
+            return DAMAGED, short(self._work.damage)
         return self._driver.standing if self._driver.running else standing(self._ledger, self.record)
 
     @property
@@ -216,7 +205,6 @@ class Run:
         """See that it is carried on in this process, as far as that needs nothing sent; a run that is done is left."""
         if self.status == "forgotten":
             raise NoSuchRun(f"run {self.id} was forgotten", hint="dfbatch.runs() lists those that are there")
-        self._sound()
         if not self._driver.running and not (self.done and self._work.is_laid):
             self._driver.drive(sending=False)
 
@@ -232,7 +220,6 @@ class Run:
 
     def _load(self) -> None:
         """Lay what is collected already, where nothing is under way that does it."""
-        self._sound()
         if not self._driver.running:
             self._work.load()
 
@@ -369,7 +356,6 @@ class Run:
         `lost="missing"` lets go of batches that are gone at the server: their rows stay missing. `budget` is another
         limit for all that the run spends (USD). After a pilot that failed, the rest is sent all the same.
         """
-        self._sound()
         acts.before_resuming(self._work, lost, budget)
         if lost or self.status != "done":
             self._driver.drive(sending=True)

@@ -70,6 +70,7 @@ class Work:
     message: str = ""
     before: str = ""  # why it had paused, where nothing is sent this time and that still holds
     error: DfbatchError | None = None
+    damage: LedgerDamaged | None = None  # what keeps its rows from being read at all
     lock_held: bool = False
     restart: bool = False  # something is to be sent that was not there before: one more round is needed
     posting: set[str] = field(default_factory=set)  # chunks whose POST is under way
@@ -162,6 +163,8 @@ class Work:
 
     def load(self) -> None:
         """Lay the answers of chunks that are collected already; asks nobody."""
+        if self.damage is not None:
+            raise self.damage
         collector = Collector(self.ledger, self.backend, self.sheet)
         for chunk in self.chunks(COLLECTED):
             if not collector.has(chunk):

@@ -28,7 +28,8 @@ from dfbatch.run.prepare import prepare
 from dfbatch.run.preview import announced, at_once, check, quiet, spread
 from dfbatch.run.prices import known
 from dfbatch.run.prune import Pruned, prune
-from dfbatch.run.repairs import Mend, Repaired, bring_back, unknown_runs
+from dfbatch.run.recovery import has_contents
+from dfbatch.run.repairs import Mend, Repair, Repaired, bring_back, unknown_runs
 from dfbatch.run.why import not_reused
 
 if TYPE_CHECKING:
@@ -253,10 +254,18 @@ def repair_runs(run_id: str | None) -> Repaired:
     place = ledger()
     for record in [place.run(run_id)] if run_id is not None else place.runs():
         run = open_run(record.id)
-        mends += run._repair().mends()  # noqa: SLF001 - of this room
+        mends += _repair(run).mends()
         if run.status == DAMAGED:
             _known.pop((place.folder, record.id), None)  # it is read anew
     return Repaired(tuple(mends))
+
+
+def _repair(run: Run) -> Repair:
+    """What mends the files of a run, by what is in memory too."""
+    work, rows = run._work, run._answers.rows  # noqa: SLF001 - of this room
+    whole = work.damage is None and has_contents(rows)
+    held = {"rows.npy": rows, "requests.npy": work.sheet.requests} if whole else {}
+    return Repair(work.ledger, run.record, work.sheet.schema, work.backend, held)
 
 
 def models() -> Models:
