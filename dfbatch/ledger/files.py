@@ -34,7 +34,7 @@ class Sum(NamedTuple):
     crc: int
 
 
-class NoArray(Exception):
+class NoArray(ValueError):
     """A file that holds no array of plain numbers and bytes; its text says what is wrong with it."""
 
 
