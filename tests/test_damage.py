@@ -144,7 +144,7 @@ def again(made: Made, texts: list[str] = TEXTS, **options: Any) -> list[Any]:
 WAYS = {"cut": cut, "zeroed": zeroed, "deleted": None, "garbage": garbage, "pickled": pickled}
 MADE_AGAIN = ["map.npy", "found.npy", "requests.npy", "jsonl"]  # as they are met
 NOTES = ["outlook", "wrote", "lock", "models"]  # that are made anew
-SHOWN = ["rows.npy", "keys.jsonl", "spool"]  # what cannot be made again without the frame
+SHOWN = ["rows.npy", "keys.jsonl", "spool"]  # what nothing else in the ledger tells
 
 
 def found(made: Made, home: Path, name: str) -> Path:
@@ -175,10 +175,10 @@ def test_a_damaged_file_harms_nobody_else_and_nothing_is_paid_again(
     assert read == ([made.run, "rows.npy"] if name == "rows.npy" else ANSWERS)
     assert others == [5, 6]
     assert once_more == ANSWERS
-    assert bool(told.lost) == (name in (*SHOWN, "budget"))
+    assert bool(told.lost) == (name in ("keys.jsonl", "spool", "budget"))
     assert all(made.run in line for line in told.lost)
     assert made.paid == before
-    if name in MADE_AGAIN:
+    if name in (*MADE_AGAIN, "rows.npy"):  # the cell was run again, and its frame tells of the rows
         assert table()[made.run] == "done"
 
 
@@ -315,6 +315,25 @@ def test_a_run_that_cannot_be_read_says_so_and_can_be_forgotten(made: Made, home
             read()
     run.forget()
     assert [each.id for each in dfbatch.runs()] == [made.other]
+
+
+@pytest.mark.parametrize("name", ["rows.npy", "requests.npy", "keys.jsonl"])
+def test_the_cell_run_again_makes_the_run_whole_by_its_frame(made: Made, home: Path, name: str) -> None:
+    before, path = made.paid, home / made.place(name)
+    held = path.read_bytes()
+    damage(path, zeroed)
+
+    assert again(made, key="id") == ANSWERS
+    assert path.read_bytes() == held
+    assert (table()[made.run], answers(made, made.run)) == ("done", ANSWERS)
+    assert made.paid == before
+
+
+def test_another_frame_makes_nothing_of_a_damaged_run(made: Made, home: Path) -> None:
+    damage(home / made.place("rows.npy"), None)
+    again(made, ["2", "1", "2", "bad", "3", "4"])
+
+    assert not (home / made.place("rows.npy")).exists()
 
 
 def test_rows_that_are_in_memory_are_written_again(made: Made, home: Path) -> None:

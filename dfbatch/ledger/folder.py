@@ -147,21 +147,21 @@ class Folder:
 
     def check(self, path: Path) -> None:
         """Raise LedgerDamaged where a file is gone, or is not what was written."""
-        if wrong := self.wrong_length(path):
-            raise self.damaged(path, wrong)
         known = self._sums(path)
+        if wrong := self.wrong_length(path, known):
+            raise self.damaged(path, wrong)
         with translated(path):
             if known and sum_of(path) not in known:
                 raise self.damaged(path, "is not what was written: its checksum is another")
 
-    def wrong_length(self, path: Path) -> str:
+    def wrong_length(self, path: Path, known: set[Sum] | None = None) -> str:
         """What a look at the folder tells of a damaged file: that it is gone, or cut short; empty where it is whole."""
         with translated(path):
             try:
                 size = path.stat().st_size
             except FileNotFoundError:
                 return GONE
-        sizes = {known.size for known in self._sums(path)}
+        sizes = {each.size for each in (self._sums(path) if known is None else known)}
         if not sizes or size in sizes:
             return ""
         if size < max(sizes):

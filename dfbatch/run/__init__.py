@@ -21,6 +21,7 @@ limits    what the server tells of models
 prices    whose prices count             costs     what a run cost;  accounts: what all of them cost
 parts     where the money went            stakes    the most that a chunk may cost
 damage    files that are not as they were   recovery  files made again from others;  repairs: all that can be mended
+lending   files of earlier runs made again from the frame
 """
 
 from dfbatch.run.handle import Run

@@ -21,6 +21,7 @@ from dfbatch.run.claims import claim
 from dfbatch.run.damage import DAMAGED
 from dfbatch.run.handle import Run
 from dfbatch.run.join import writer
+from dfbatch.run.lending import lend
 from dfbatch.run.listing import Listed, html, text
 from dfbatch.run.planning import planned
 from dfbatch.run.portable import unpacked
@@ -190,6 +191,7 @@ class _Made:
             if self.options.notify is not None:
                 run.notify(self.options.notify)
             run.why = not_reused(place, ready.record, ready.claimed.cover)
+            lend(place, ready.record)
             then(run)
         except BaseException:
             ready.lock.release()
@@ -209,7 +211,11 @@ def open_run(run_id: Any, schema: Any = None, backend: Any = None) -> Run:
     except NoSuchRun as error:
         place, run_id = unpacked(_exported(run_id, error))
         record = place.run(run_id)
-    if (known := _known.get((place.folder, record.id))) is not None and schema is None and backend is None:
+    known = _known.get((place.folder, record.id))
+    if known is not None and known._work.damage is not None:  # noqa: SLF001 - of this room: it may be whole by now
+        del _known[place.folder, record.id]
+        known = None
+    if known is not None and schema is None and backend is None:
         return known
     spec = record.spec
     read = schemas.from_ledger(spec.full, spec.shape) if schema is None else schemas.read(schema)
