@@ -409,6 +409,41 @@ def test_a_ledger_without_checksums_is_checked_by_length_and_form(made: Made, ho
     assert made.paid == before
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_a_spool_without_a_checksum_is_no_raw_error(made: Made, home: Path, way: str) -> None:
+    link = sqlite3.connect(home / "ledger.sqlite")
+    link.execute("DELETE FROM files")
+    link.commit()
+    link.close()
+    damage(home / made.place("spool"), WAYS[way])
+    failed = dfbatch.open(made.run, backend=made.backend).failures()
+
+    assert failed["status"].tolist() == ["invalid"]
+
+
+@pytest.mark.parametrize(
+    ("way", "noted"), [*((way, True) for way in WAYS), *((way, False) for way in WAYS if way != "zeroed")]
+)
+def test_no_damaged_prompt_is_sent(made: Made, home: Path, way: str, noted: bool) -> None:  # noqa: FBT001
+    """Zeros are as long as what they stand for: in an older ledger, without a checksum, the server refuses them."""
+    before = made.paid
+    with pytest.raises(BudgetReached):
+        again(made, ["40", "41"], budget=0.0)
+    newest = dfbatch.last_run()
+    (chunk,) = [chunk for chunk in newest._ledger.chunks(newest.id) if chunk.run == newest.id]
+    run_layer.close_ledgers()
+    if not noted:
+        link = sqlite3.connect(home / "ledger.sqlite")
+        link.execute("DELETE FROM files")
+        link.commit()
+        link.close()
+    damage(home / "chunks" / f"{chunk.id}.spool", WAYS[way])
+    with pytest.raises(LedgerDamaged, match="spool"):
+        dfbatch.open(newest.id, backend=made.backend).resume(budget=1.0).wait()
+
+    assert made.paid == before
+
+
 def test_what_is_lost_is_told_in_a_warning_and_the_rest_is_shown(made: Made, home: Path) -> None:
     """Answers by `/v1/messages` are nowhere but here."""
     run = dfbatch.preview(

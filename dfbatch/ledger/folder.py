@@ -168,6 +168,10 @@ class Folder:
             return f"is cut short: {size:,} of {max(sizes):,} bytes"
         return f"is not what was written: {size:,} bytes instead of {max(sizes):,}"
 
+    def is_noted(self, path: Path) -> bool:
+        """Whether a file is known by its checksum: not in ledgers that are older than that."""
+        return bool(self._sums(path))
+
     def is_lost(self, path: Path) -> bool:
         """Whether a file that need not be there was there once, and is not any more."""
         return not path.exists() and bool(self._sums(path))

@@ -18,7 +18,7 @@ from dfbatch.ledger.files import lines, sync_folder, translated
 from dfbatch.requests import custom_ids, unmarked
 from dfbatch.run.ending import first_line
 from dfbatch.run.recovery import asked_in
-from dfbatch.run.spools import shared_of
+from dfbatch.run.spools import check_unsent, shared_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +35,7 @@ PAUSE: Final = 5.0  # seconds between them, where the server does not tell
 
 async def answer_now(work: Work, chunk: ChunkRecord) -> None:
     """Ask each request of a chunk; what came is in its results file afterwards, and the chunk has ended."""
+    check_unsent(work.ledger, chunk, work.record)
     if not work.ledger.happen(chunk.id, "send", intended=work.clock.now() + work.offset):
         return
     work.posting.add(chunk.id)

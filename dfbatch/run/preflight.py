@@ -16,7 +16,7 @@ from dfbatch.requests import custom_ids, unmarked
 from dfbatch.run.ending import first_line
 from dfbatch.run.now import keep, results_file, write
 from dfbatch.run.recovery import asked_in
-from dfbatch.run.spools import shared_of
+from dfbatch.run.spools import check_unsent, shared_of
 
 if TYPE_CHECKING:
     from dfbatch.ledger.records import ChunkRecord
@@ -31,6 +31,7 @@ _PARAMETER: Final = re.compile(r": ([a-z][a-z_]*)[\w.\[\]]*: ")
 
 async def preflight(work: Work, chunk: ChunkRecord) -> None:
     """Ask the one request of a chunk; raises what tells of the call, and leaves it to a batch where nothing is told."""
+    check_unsent(work.ledger, chunk, work.record)
     if not work.ledger.happen(chunk.id, "send", intended=work.heard, orphaned=0.0):
         return
     work.say("sending", "the first request goes ahead, to see whether the call is right")

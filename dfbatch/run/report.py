@@ -218,7 +218,10 @@ def part_text(part: bytes) -> str | None:
     """A row's own part of a request as text, as the user asked it; None where it is not kept."""
     if not part:
         return None
-    messages: list[dict[str, Any]] = msgspec.json.decode(b"[" + unmarked(part) + b"]")
+    try:
+        messages: list[dict[str, Any]] = msgspec.json.decode(b"[" + unmarked(part) + b"]", type=list[dict[str, Any]])
+    except msgspec.MsgspecError:  # of a damaged spool in a ledger without checksums
+        return None
     return content_text(messages[-1]["content"] if len(messages) == 1 else messages)
 
 

@@ -30,7 +30,7 @@ from dfbatch.run.now import answer_now
 from dfbatch.run.polling import PLACE, cancel
 from dfbatch.run.preflight import preflight
 from dfbatch.run.recovery import asked_in
-from dfbatch.run.spools import body, halves, remove
+from dfbatch.run.spools import body, check_unsent, halves, remove
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -140,7 +140,7 @@ async def _post(
 ) -> DfbatchError | None:
     """Create one batch; what was said where nothing was accepted and another try may help, else None."""
     place: dict[str, Any] = {name: getattr(work.backend, name, "") for name in PLACE}
-    await asyncio.to_thread(work.ledger.check, work.ledger.chunk_file(chunk.id, "spool"))
+    await asyncio.to_thread(check_unsent, work.ledger, chunk, work.record)
     if not work.sending or not work.ledger.happen(chunk.id, "send", intended=work.heard, orphaned=0.0, **place):
         return None
     work.posting.add(chunk.id)

@@ -207,6 +207,18 @@ def shared_of(record: RunRecord, head: str, *, at_once: bool = False) -> Shared:
     return marked(shared, record.spec.cache) if record.spec.cache and not at_once else shared
 
 
+def check_unsent(ledger: Ledger, chunk: ChunkRecord, record: RunRecord) -> None:
+    """Raise LedgerDamaged where what is to be sent is not what was planned; without a checksum its lengths tell."""
+    path = ledger.chunk_file(chunk.id, "spool")
+    ledger.check(path)
+    if not ledger.is_noted(path):
+        lengths = [len(line) for line in lines(path)]
+        if len(lengths) != chunk.requests or chunk.bytes != body_length(
+            shared_of(record, chunk.head), sum(lengths), len(lengths)
+        ):
+            raise ledger.damaged(path, "is not what was written: its requests have other lengths")
+
+
 def parts_from(
     ledger: Ledger,
     chunks: Iterable[ChunkRecord],
@@ -231,7 +243,10 @@ def parts_from(
             continue
         spot = locate(asked_in(ledger, chunk)["digest"], digests)
         held = zip(spot.tolist(), lines(path), strict=True)
-        found.update((index, line) for index, line in held if index >= 0 and line)
+        try:
+            found.update((index, line) for index, line in held if index >= 0 and line)
+        except ValueError:  # of a ledger without checksums
+            damaged(ledger.damaged(path, "has another number of lines than it had"))
     return found
 
 
@@ -241,7 +256,7 @@ def shrink(ledger: Ledger, chunk_id: str, keep: np.ndarray[Any, Any]) -> None:
     if not keep.any():
         ledger.unlink(path)
         return
-    with suppress(LedgerDamaged):  # it stays as it is: what asks for it is told
+    with suppress(LedgerDamaged, ValueError):  # it stays as it is: what asks for it is told
         held = ledger.read_lines(path)
         ledger.write_lines(path, (line if kept else b"" for line, kept in zip(held, keep.tolist(), strict=True)))
 
