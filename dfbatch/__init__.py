@@ -11,6 +11,7 @@ paid for in the ledger, sends them through a backend, waits, and lays answers ba
     preview, plan            label a few rows now, at the full price; what a job would cost
     runs, open, last_run, run_of   runs again, in any process
     adopt, prune             batches of a ledger that is lost; room on the disk
+    repair                   damaged files of the ledger
     Anthropic, Local         backends
     allow_nested_loops       nest_asyncio, for those who want it
     errors                   the family tree of what can be raised
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from dfbatch.backends.local import Local
     from dfbatch.errors import Detached, DfbatchError, ModelChangedWarning, RetirementWarning, RowsFailedWarning
     from dfbatch.forecasts import Plan
-    from dfbatch.run import Pruned, Run, Runs
+    from dfbatch.run import Pruned, Repaired, Run, Runs
 
 _LATER = {  # loaded when first used
     "Anthropic": "dfbatch.backends.anthropic",
@@ -160,6 +161,25 @@ def prune(*, older_than: float) -> Pruned:
     return prune_runs(older_than)
 
 
+def repair(run: str | None = None) -> Repaired:
+    """Mend files of the ledger that are damaged or gone, of one run (its id or name) or of all; nothing is paid for.
+
+    What other files tell is made again, results are fetched again from the server while it keeps them (29 days), and a
+    ledger that is no database any more is put aside and brought back from its backup. What comes back prints a line for
+    each, and says what is lost (`.lost`). Most of it happens by itself as it is met; this looks at every file.
+
+    >>> import dfbatch, pandas as pd
+    >>> from dfbatch.testing import answers
+    >>> with answers(lambda params: "sport"):
+    ...     out = dfbatch.batch(pd.DataFrame({"text": ["A goal!"]}), "Topic of: {text}", progress=False)
+    ...     dfbatch.repair()
+    nothing is damaged
+    """
+    from dfbatch.run import repair_runs
+
+    return repair_runs(run)
+
+
 def allow_nested_loops() -> None:
     """Apply `nest_asyncio`, so that `asyncio.run(...)` and `loop.run_until_complete(run)` work inside a cell.
 
@@ -204,6 +224,7 @@ __all__ = [
     "plan",
     "preview",
     "prune",
+    "repair",
     "run_of",
     "runs",
     "submit",

@@ -267,6 +267,21 @@ def prune(older_than: float, *, yes: bool) -> None:
     _echo(repr(dfbatch.prune(older_than=older_than)))
 
 
+@main.command()
+@click.argument("run", required=False)
+def repair(run: str | None) -> None:
+    """Mend damaged files of the ledger, of RUN or of all runs, and say what is lost; nothing is paid for.
+
+    Files are made again from others, results are fetched again from the server while it keeps them (29 days), and a
+    ledger that is no database any more is put aside and brought back from its backup. Exits with 1 where something is
+    lost.
+    """
+    told = dfbatch.repair(run)
+    click.echo(repr(told))
+    if told.lost:
+        click.get_current_context().exit(1)
+
+
 def _waited(run: Run, timeout: float | None, *, no_wait: bool = False) -> None:
     run.wait(timeout, until="sent" if no_wait else "done")
     _echo(repr(run))

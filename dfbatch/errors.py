@@ -24,7 +24,8 @@ DfbatchError
 │       └── Ambiguous               the request left, and no answer tells whether it was accepted
 │           └── Overloaded          the API itself said 529: it was hardly accepted, and that is checked
 ├── LedgerError(OSError)            the ledger folder cannot be used
-│   └── DiskFull
+│   ├── DiskFull
+│   └── LedgerDamaged               a file of it is not what was written; carries `.path`, `.run_id`
 ├── RunError                        a run cannot go on by itself; carries `.run`
 │   ├── RunPaused                   what is known, and how to resume
 │   │   ├── InDoubt                 a chunk may or may not have been accepted
@@ -48,6 +49,7 @@ RetirementWarning      the model answers no more within 60 days
 from __future__ import annotations
 
 import inspect
+from pathlib import PurePath
 from traceback import StackSummary, TracebackException
 from typing import TYPE_CHECKING
 
@@ -240,6 +242,19 @@ class LedgerError(DfbatchError, OSError):
 
 class DiskFull(LedgerError):
     """No space left for what must be on disk first."""
+
+
+class LedgerDamaged(LedgerError):
+    """A file of the ledger is gone, or is not what was written: `.path`.
+
+    It is of the run `.run_id` and concerns that run alone; where `.run_id` is empty, the whole ledger.
+    """
+
+    def __init__(
+        self, what: str, *known: str, hint: str = "", path: PurePath | None = None, run_id: str = "", wrong: str = ""
+    ) -> None:
+        super().__init__(what, *known, hint=hint)
+        self.path, self.run_id, self.wrong = path or PurePath(), run_id, wrong
 
 
 class RunError(DfbatchError):

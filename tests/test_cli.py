@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 README = Path(__file__).parents[1] / "README.md"
 COMMANDS = [
     *("cancel", "costs", "emulate", "export", "fetch-model", "forget", "prices", "prune"),
-    *("resolve", "resume", "retry", "runs", "show", "wait"),
+    *("repair", "resolve", "resume", "retry", "runs", "show", "wait"),
 ]
 OPTIONS = {
     "show": [],
@@ -34,6 +34,7 @@ OPTIONS = {
     "prices": [],
     "costs": ["--since", "--by"],
     "export": [],
+    "repair": [],
     "wait": ["--timeout"],
     "resume": ["--lost", "--budget", "--timeout", "--no-wait"],
     "retry": ["--which", "--via", "--max-tokens", "--model", "--timeout", "--no-wait"],
@@ -380,6 +381,32 @@ def test_nobody_to_ask_means_no(run: dfbatch.Run) -> None:
 
     assert started.returncode == 1
     assert [made.id for made in dfbatch.runs()] == [run.id]
+
+
+def test_repair_says_what_was_mended_and_what_is_lost(run: dfbatch.Run) -> None:
+    whole = say("repair")
+    (raw,) = (run._ledger.folder / "chunks").glob("*.jsonl")
+    raw.unlink()
+    listed = say("runs")
+    mended = say("repair", run.id)
+    (run._ledger.folder / "runs" / run.id / "requests.npy").unlink()
+    (run._ledger.folder / "runs" / run.id / "rows.npy").write_bytes(b"")
+    dfbatch.run.close_ledgers()
+    lost, after = say("repair"), say("show", run.id)
+
+    assert (whole.exit_code, whole.output) == (0, "nothing is damaged\n")
+    assert re.search(rf"^{run.id} .*  damaged .*\(jsonl is gone\)$", listed.output, re.MULTILINE)
+    assert (mended.exit_code, mended.output) == (
+        0,
+        f"run {run.id}: {raw.name} is gone: fetched again from the server\n",
+    )
+    assert lost.exit_code == 1
+    assert f"run {run.id}: requests.npy is gone: it cannot be made again; run the cell again" in lost.output
+    assert (after.exit_code, after.output.splitlines()[0]) == (
+        1,
+        f"Error: run {run.id} is damaged: runs/{run.id}/requests.npy is gone",
+    )
+    assert say("forget", run.id, "--yes").exit_code == 0
 
 
 def test_prune_says_what_was_freed(run: dfbatch.Run) -> None:

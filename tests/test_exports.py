@@ -21,7 +21,7 @@ PACKAGE = Path(dfbatch.__file__).parent
 PROMISED = {
     *("batch", "submit", "preview", "plan", "Plan"),
     *("runs", "open", "last_run", "run_of", "Run"),
-    *("adopt", "prune"),
+    *("adopt", "prune", "repair"),
     *("Anthropic", "Local"),
     *("errors", "DfbatchError", "Detached", "RowsFailedWarning", "ModelChangedWarning", "RetirementWarning"),
     *("testing", "allow_nested_loops"),
@@ -32,7 +32,7 @@ RUN = {
     *("retry", "resume", "cancel", "forget", "export", "__await__"),
 }
 NEEDS_AN_EXAMPLE = [
-    *("batch", "submit", "preview", "plan", "adopt", "prune", "runs", "open", "last_run", "run_of"),
+    *("batch", "submit", "preview", "plan", "adopt", "prune", "repair", "runs", "open", "last_run", "run_of"),
     *("Run", "Anthropic", "Local"),
 ]
 MODULES = sorted(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import logging
 import os
 import sqlite3
@@ -18,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from dfbatch.errors import NoSuchRun
 from dfbatch.kinds import Kind
-from dfbatch.ledger.files import closed, private_folder, translated
-from dfbatch.ledger.lock import Lock
+from dfbatch.ledger import database
+from dfbatch.ledger.files import closed, private_folder
+from dfbatch.ledger.folder import ROW as ROW
+from dfbatch.ledger.folder import Folder
 from dfbatch.ledger.migrations import migrate, write_ahead
 from dfbatch.ledger.records import BatchRecord, ChunkRecord, RunRecord, Spec
 from dfbatch.ledger.states import SUBMITTED, TABLE
@@ -33,10 +33,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dfbatch")
 _kind, _spec = msgspec.json.Decoder(Kind).decode, msgspec.json.Decoder(Spec).decode
-
-ROW = np.dtype([("request", "<i8"), ("content", "S16"), ("why", "u1")])  # one line of a run's rows file
-
-_PATIENCE = 120.0  # seconds to wait for another process's transaction
 
 
 def home() -> Path:
@@ -49,7 +45,7 @@ def home() -> Path:
     return Path(platformdirs.user_data_dir("dfbatch", appauthor=False))
 
 
-class Ledger:
+class Ledger(Folder):
     """One folder's memory of runs; any number of processes may have it open.
 
     >>> import tempfile
@@ -62,17 +58,14 @@ class Ledger:
         self._now = now
         self._guard = threading.RLock()
         self._closed = False
-        place = folder / "ledger.sqlite"
-        with translated(place):
-            place.touch(mode=0o600)
+        self._unnoted = {}
         with self._translated():
-            self._link = sqlite3.connect(
-                place, timeout=_PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=64
-            )
+            self._link = database.connect(folder)
             try:
                 self._link.row_factory = sqlite3.Row
                 write_ahead(self._link)
                 self._link.execute("PRAGMA synchronous=FULL")
+                database.check(self._link, folder)
                 migrate(self._link, str(folder))
             except BaseException:
                 self._link.close()
@@ -91,24 +84,28 @@ class Ledger:
             self._link.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._note_sums()
                 self._link.execute("COMMIT")
+                self._unnoted.clear()
             except BaseException:
                 if self._link.in_transaction:  # a full disk has rolled back already
                     self._link.execute("ROLLBACK")
                 raise
 
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self) -> contextlib.AbstractContextManager[None]:
         if self._closed:
             raise closed(self.folder)
-        try:
-            yield
-        except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
-            if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
-                raise  # ours
-            code = errno.ENOSPC if "full" in str(error) else errno.EIO
-            with translated(self.folder / "ledger.sqlite"):
-                raise OSError(code, str(error)) from error
+        return database.errors_told(self.folder)
+
+    def look_at_all(self) -> None:
+        """Raise LedgerDamaged where a page of the database is not as it was written."""
+        with self._guard, self._translated():
+            database.check(self._link, self.folder, always=True)
+
+    def back_up(self) -> None:
+        """Copy the database beside itself, for `dfbatch.repair()`."""
+        with self._guard:
+            database.back_up(self._link, self.folder, now=time.time())
 
     def _all(self, query: str, *values: object) -> list[sqlite3.Row]:
         with self._guard, self._translated():
@@ -201,7 +198,9 @@ class Ledger:
             self._link.execute("DELETE FROM uses WHERE run = ?", (run_id,))
             self._link.execute("DELETE FROM runs WHERE id = ?", (run_id,))
             gone = [row["id"] for row in self._all("SELECT id FROM chunks WHERE id NOT IN (SELECT chunk FROM uses)")]
+            self._forget_sums(f"runs/{run_id}/")
             for chunk in gone:
+                self._forget_sums(f"chunks/{chunk}.")
                 self._link.execute("DELETE FROM batches WHERE chunk = ?", (chunk,))
                 self._link.execute("DELETE FROM chunks WHERE id = ?", (chunk,))
             return gone
@@ -361,20 +360,6 @@ class Ledger:
             name,
         )
         return [(_run(row), _kind(row["column_kind"])) for row in found]
-
-    # ----------------------------------------------------------------- files
-
-    def run_file(self, run_id: str, name: str) -> Path:
-        """A file of a run's own folder."""
-        return private_folder(private_folder(self.folder / "runs") / run_id) / name
-
-    def chunk_file(self, chunk_id: str, ending: str) -> Path:
-        """A chunk's file: `map.npy`, `spool`, `jsonl` (raw results) or `found.npy`."""
-        return private_folder(self.folder / "chunks") / f"{chunk_id}.{ending}"
-
-    def lock(self, run_id: str) -> Lock:
-        """The lock of a run: its holder, and nobody else, sends its chunks."""
-        return Lock(self.run_file(run_id, "lock"))
 
 
 def _run(row: sqlite3.Row) -> RunRecord:

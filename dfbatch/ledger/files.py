@@ -1,4 +1,7 @@
-"""Private files of the ledger: whole or not there, synced with their folder. What they mean is not known here."""
+"""Private files of the ledger: whole or not there, synced with their folder. What they mean is not known here.
+
+A file is known again by its length and its checksum (CRC-32 finds every burst of 32 bits, and reads 3 GB a second).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import contextlib
 import errno
 import os
 import secrets
-from typing import TYPE_CHECKING, Any
+import tokenize
+import zlib
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +22,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _READ = 1 << 20
+# What numpy says of a file that holds no array it wrote, or too little of one.
+_NO_ARRAY = (ValueError, EOFError, TypeError, KeyError, MemoryError, OverflowError, SyntaxError, RecursionError)
 _READS = 3  # tries: up to Python 3.11.7 ast.parse, which reads headers, can stumble over itself (python/cpython#106905)
+
+
+class Sum(NamedTuple):
+    """What a file is known again by."""
+
+    size: int
+    crc: int
+
+
+class NoArray(ValueError):
+    """A file that holds no array of plain numbers and bytes; its text says what is wrong with it."""
 
 
 def private_folder(path: Path) -> Path:
@@ -63,24 +81,56 @@ def translated(path: Path) -> Iterator[None]:
         ) from error
 
 
+class _Summed:
+    """A file being written, and the checksum of what was."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self.size, self.crc = file, 0, 0
+
+    def write(self, block: Any) -> int:
+        """One more block."""
+        self.crc = zlib.crc32(block, self.crc)
+        count: int = self._file.write(block)
+        self.size += count
+        return count
+
+    def flush(self) -> None:
+        """Hand it over to the system."""
+        self._file.flush()
+
+    def writelines(self, blocks: Iterable[bytes]) -> None:
+        """Many more."""
+        for block in blocks:
+            self.write(block)
+
+
 @contextlib.contextmanager
-def whole(path: Path, *, durable: bool = True, instead: Callable[[], bool] = lambda: True) -> Iterator[Any]:
+def whole(
+    path: Path,
+    *,
+    durable: bool = True,
+    instead: Callable[[], bool] = lambda: True,
+    before: Callable[[Sum], None] = lambda _: None,
+) -> Iterator[Any]:
     """A binary file that appears under its name only when it is complete and synced; removed where that fails.
 
     Runs and processes that write the same file at one time do not meet. `instead` is asked at the end whether it
-    may take the name. What is not `durable` may be lost with the machine's power, never in part.
+    may take the name, and `before` is called with its checksum right before it does. What is not `durable` may be lost
+    with the machine's power, never in part.
     """
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
         with translated(path):
             with open(os.open(part, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as file:  # noqa: PTH123
-                yield file
+                summed = _Summed(file)
+                yield summed
                 file.flush()
                 if durable:
                     os.fsync(file.fileno())
             if not instead():
                 part.unlink()
                 return
+            before(Sum(summed.size, summed.crc))
             part.replace(path)
             if durable:
                 sync_folder(path.parent)
@@ -100,6 +150,15 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def sum_of(path: Path) -> Sum:
+    """The length and the checksum of a file as it is now."""
+    size = crc = 0
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(_READ):
+            size, crc = size + len(block), zlib.crc32(block, crc)
+    return Sum(size, crc)
+
+
 def write_array(path: Path, array: np.ndarray[Any, Any], *, durable: bool = True) -> None:
     """Keep an array of plain numbers and bytes."""
     with whole(path, durable=durable) as file:
@@ -107,7 +166,7 @@ def write_array(path: Path, array: np.ndarray[Any, Any], *, durable: bool = True
 
 
 def read_array(path: Path) -> np.ndarray[Any, Any]:
-    """An array as it was written."""
+    """An array as it was written; never a pickle, whatever is in the file. Raises NoArray."""
     with translated(path):
         for _ in range(_READS):
             with contextlib.suppress(SystemError):
@@ -116,7 +175,11 @@ def read_array(path: Path) -> np.ndarray[Any, Any]:
 
 
 def _loaded(path: Path) -> np.ndarray[Any, Any]:
-    loaded: np.ndarray[Any, Any] = np.load(path, allow_pickle=False)
+    with path.open("rb") as file:
+        try:  # not np.load, which would also take a zip file or a pickle
+            loaded: np.ndarray[Any, Any] = np.lib.format.read_array(file, allow_pickle=False)
+        except (*_NO_ARRAY, tokenize.TokenError) as error:
+            raise NoArray(str(error)) from error
     return loaded
 
 

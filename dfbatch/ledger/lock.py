@@ -34,6 +34,11 @@ class Lock:
         except sqlite3.OperationalError:
             link.close()
             return False
+        except sqlite3.DatabaseError:  # garbage, which nobody holds: a lock is looked at before what is in its file
+            link.close()
+            with translated(self.path):
+                os.truncate(self.path, 0)
+            return self.acquire()
         self._held, self._holder = link, os.getpid()
         return True
 

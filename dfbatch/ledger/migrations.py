@@ -73,7 +73,16 @@ def _third(link: sqlite3.Connection) -> None:
         link.execute(f"ALTER TABLE chunks ADD COLUMN {column}")
 
 
-STEPS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (_first, _second, _third)
+def _fourth(link: sqlite3.Connection) -> None:
+    """What files are known again by. A file that is written anew has several: a kill may leave either version."""
+    link.execute("""
+        CREATE TABLE files (
+          name TEXT NOT NULL, size INTEGER NOT NULL, crc INTEGER NOT NULL,
+          PRIMARY KEY (name, size, crc)) WITHOUT ROWID
+    """)
+
+
+STEPS: Final[tuple[Callable[[sqlite3.Connection], None], ...]] = (_first, _second, _third, _fourth)
 
 
 def write_ahead(link: sqlite3.Connection) -> None:

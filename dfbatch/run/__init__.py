@@ -22,10 +22,13 @@ preflight the first request alone         now       what is asked at once;  unhe
 limits    what the server tells of models
 prices    whose prices count             costs     what a run cost;  accounts: what all of them cost
 parts     where the money went            stakes    the most that a chunk may cost
+damage    files that are not as they were   recovery  files made again from others;  repairs: all that can be mended
+lending   files of earlier runs made again from the frame
 """
 
 from dfbatch.run.handle import Run
 from dfbatch.run.prune import Pruned
+from dfbatch.run.repairs import Repaired
 from dfbatch.run.shelf import (
     Runs,
     adopt_batches,
@@ -40,11 +43,13 @@ from dfbatch.run.shelf import (
     plan_run,
     preview_rows,
     prune_runs,
+    repair_runs,
     run_of,
 )
 
 __all__ = [
     "Pruned",
+    "Repaired",
     "Run",
     "Runs",
     "adopt_batches",
@@ -59,5 +64,6 @@ __all__ = [
     "plan_run",
     "preview_rows",
     "prune_runs",
+    "repair_runs",
     "run_of",
 ]

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from dfbatch import pricing
-from dfbatch.errors import OptionError
-from dfbatch.ledger.files import read_array
+from dfbatch.errors import LedgerDamaged, OptionError
 from dfbatch.ledger.states import COLLECTED
 from dfbatch.pricing import NONE, Tokens, besides, dollars
 from dfbatch.progress.words import plain
 from dfbatch.run.costs import BATCHED
 from dfbatch.run.prices import known
+from dfbatch.run.recovery import found_of
 from dfbatch.run.unheard import unheard
 
 if TYPE_CHECKING:
@@ -98,7 +98,10 @@ def spent(ledger: Ledger, record: RunRecord, chunks: Iterable[ChunkRecord]) -> f
 def _account(ledger: Ledger, record: RunRecord, chunk: ChunkRecord, about: str) -> Account:
     if chunk.state != COLLECTED:
         return Account(about, as_if=not record.spends, unknown=unheard([chunk]))
-    found = read_array(ledger.chunk_file(chunk.id, "found.npy"))
+    try:
+        found = found_of(ledger, chunk)
+    except LedgerDamaged:
+        return Account(about, requests=chunk.requests, spent=None, as_if=not record.spends)
     model = known(ledger.folder, record.spec.prices).find(chunk.model or record.model)
     each = pricing.costs(model, found, batch=chunk.kind in BATCHED)
     return Account(

@@ -7,7 +7,7 @@ import shutil
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 
-from dfbatch.errors import OptionError, outside
+from dfbatch.errors import OptionError, explain, outside
 from dfbatch.ledger.states import COLLECTED, ENDED, FORGONE, IN_DOUBT, LOST, POSTED
 from dfbatch.run import thread
 from dfbatch.run.again import ask, changed_terms, chosen, give_up
@@ -16,6 +16,7 @@ from dfbatch.run.costs import PAY_TWICE
 from dfbatch.run.ending import FAILED
 from dfbatch.run.limits import look_at_change
 from dfbatch.run.now import DIRECT, MOST
+from dfbatch.run.recovery import asked_in
 from dfbatch.run.spools import remove
 from dfbatch.run.using import in_use
 
@@ -52,8 +53,19 @@ def ask_by_hand(work: Work, which: str | Sequence[str] | None, via: str, *, max_
         look_at_change(work, terms)
     _give_up(work)
     work.ledger.want_cancel(work.record.id, wanted=False)
-    work.sheet.asked_again(ask(work.ledger, work.record, work.sheet, wanted, terms=terms, reuse=False))
-    return True
+    asked = ask(work.ledger, work.record, work.sheet, wanted, terms=terms, reuse=False)
+    if len(asked) < len(wanted):
+        warnings.warn(
+            explain(
+                f"{len(wanted) - len(asked):,} of {len(wanted):,} requests of run {work.record.id} are not asked again:"
+                " what they asked is not kept here",
+                "they had an answer once, which was lost with a damaged file",
+                hint="run the cell again: it asks, and pays for, those alone",
+            ),
+            stacklevel=outside(),
+        )
+    work.sheet.asked_again(asked)
+    return bool(len(asked))
 
 
 def before_resuming(work: Work, lost: str | None, budget: Any) -> None:
@@ -76,7 +88,7 @@ def _give_up(work: Work) -> None:
     for chunk in work.own(LOST):
         work.ledger.happen(chunk.id, "give up", error=chunk.error)
     for chunk in work.own(FORGONE):
-        work.sheet.absent(work.ledger.chunk_file(chunk.id, "map.npy"), "missing", chunk.error)
+        work.sheet.absent(asked_in(work.ledger, chunk), "missing", chunk.error)
 
 
 def resolve(work: Work, *, pay_twice: bool) -> None:

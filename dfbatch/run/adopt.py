@@ -15,11 +15,12 @@ import numpy as np
 
 from dfbatch.distinct import locate
 from dfbatch.errors import InputError, OptionError, RowsFailedWarning, explain, outside
-from dfbatch.ledger.files import read_array, sync_folder, write_array, write_lines
+from dfbatch.ledger.files import sync_folder
 from dfbatch.ledger.records import ChunkRecord
 from dfbatch.ledger.states import CLAIMING, COLLECTED, FORGONE, LOST, SUBMITTING
 from dfbatch.requests import body_length, custom_ids
 from dfbatch.run.claims import Claimed, Cover, reusable
+from dfbatch.run.recovery import asked_in, found_of
 from dfbatch.run.relics import download, ended_ones, ids_of, is_made_up, map_of, nonce_of, ours, positions, record_of
 from dfbatch.run.spools import remove, shared_of, spool
 
@@ -145,11 +146,12 @@ class _Made:
         self.taken.append((chunk, batch))
         sent = map_of(ids)
         sent["digest"][at] = self._requests["digest"][which]
-        write_array(self.ledger.chunk_file(chunk.id, "map.npy"), sent)
+        self.ledger.write_array(self.ledger.chunk_file(chunk.id, "map.npy"), sent)
         asked = np.isin(np.arange(len(ids)), at)
-        write_lines(self.ledger.chunk_file(chunk.id, "spool"), _spread(self._wanted.lines_of(which), asked))
+        self.ledger.write_lines(self.ledger.chunk_file(chunk.id, "spool"), _spread(self._wanted.lines_of(which), asked))
         path.replace(self.ledger.chunk_file(chunk.id, "jsonl"))
         sync_folder(self.ledger.chunk_file(chunk.id, "jsonl").parent)
+        self.ledger.accept(self.ledger.chunk_file(chunk.id, "jsonl"))
         self._held[which] = self._settled[which] = True
         self._placed += int(np.isin(self._requests["position"], positions(ids)).sum())
         self._strange += len(ids) - len(which)
@@ -186,19 +188,19 @@ class _Made:
         self._held |= held
         self._strange += chunk.requests - int(held.sum())
         if chunk.state == COLLECTED:
-            found = read_array(self.ledger.chunk_file(chunk.id, "found.npy"))[spot[held]]
+            found = found_of(self.ledger, chunk)[spot[held]]
             held[held] = reusable(found, chunk, self.record.max_tokens)
         self._settled |= held
 
     def _recognized(self, chunk: ChunkRecord) -> Array:
         """The map of a chunk; requests that no row asked when it was adopted, and ours ask, are known from now on."""
         path = self.ledger.chunk_file(chunk.id, "map.npy")
-        sent: Array = read_array(path)
+        sent: Array = asked_in(self.ledger, chunk)
         which, at = ours(self._requests, custom_ids(chunk.nonce, sent))
         new = is_made_up(sent[at])
         if chunk.shared == self.record.shared and new.any():
             sent["digest"][at[new]] = self._requests["digest"][which[new]]
-            write_array(path, sent)
+            self.ledger.write_array(path, sent)
         return sent
 
     def check(self, words: str) -> None:

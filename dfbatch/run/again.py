@@ -9,13 +9,13 @@ import numpy as np
 
 from dfbatch.contradictions import for_another
 from dfbatch.distinct import locate
-from dfbatch.errors import OptionError
-from dfbatch.ledger.files import read_array
+from dfbatch.errors import LedgerDamaged, OptionError
 from dfbatch.ledger.states import CLAIMING, FORGONE, LOST, OVERSIZED, REJECTED
 from dfbatch.models import Models
 from dfbatch.requests import Digester, changed, unmarked
 from dfbatch.results import CODE, OUTCOMES
 from dfbatch.run.claims import claim, reusable
+from dfbatch.run.recovery import asked_in
 from dfbatch.run.spools import Terms, Wanted, copied, parts_from, remove
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def unanswered(ledger: Ledger, record: RunRecord, sheet: Sheet) -> np.ndarray[An
         own = chunk.run == record.id
         if chunk.state not in (*CLAIMING, REJECTED, LOST, FORGONE, OVERSIZED) or (not own and sheet.has(chunk)):
             continue
-        digests = read_array(ledger.chunk_file(chunk.id, "map.npy"))["digest"]
+        digests = asked_in(ledger, chunk)["digest"]
         settled |= locate(sheet.requests["digest"], digests) >= 0
     return np.flatnonzero(~settled)
 
@@ -108,7 +108,10 @@ def ask(
     """Plan new chunks for these requests, from the spools that still hold them; returns which they are."""
     if not len(wanted):
         return wanted
-    held = parts_from(ledger, ledger.chunks(record.id), sheet.requests["digest"][wanted])
+    damages: list[LedgerDamaged] = []
+    held = parts_from(ledger, ledger.chunks(record.id), sheet.requests["digest"][wanted], damaged=damages.append)
+    if damages and len(held) < len(wanted):
+        raise damages[0]
     order = sorted(held)
     asked: np.ndarray[Any, Any] = wanted[order]
     if len(asked):

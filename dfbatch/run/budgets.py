@@ -7,8 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from dfbatch import waves
-from dfbatch.errors import BudgetNeeded, LedgerError, OptionError
-from dfbatch.ledger.files import lines, whole_lines, write_lines
+from dfbatch.errors import BudgetNeeded, LedgerDamaged, LedgerError, OptionError
 from dfbatch.ledger.states import SPLIT
 from dfbatch.models import Models
 from dfbatch.pricing import FROM_BYTES, MILLION, dollars
@@ -53,13 +52,13 @@ def named(budget: float | None) -> float | None:
 def keep(ledger: Ledger, run_id: str, budget: float) -> None:
     """Note another budget of a run, for all processes, and how often the one before cut it."""
     told = [repr(float(budget)).encode(), b"%d" % _cut(ledger, run_id)]
-    write_lines(ledger.run_file(run_id, "budget"), told)
+    ledger.write_lines(ledger.run_file(run_id, "budget"), told)
 
 
 def cuts(ledger: Ledger, run_id: str) -> int:
     """How often a run was cut since its budget was named."""
     path = ledger.run_file(run_id, "budget")
-    told = list(lines(path)) if path.exists() else []
+    told = list(ledger.read_lines(path)) if path.exists() else []
     before = int(told[1]) if len(told) > 1 else 0
     return max(0, _cut(ledger, run_id) - before)
 
@@ -73,7 +72,18 @@ def budget_of(work: Work) -> float | None:
     if work.record.backend == "local":
         return None
     path = work.ledger.run_file(work.record.id, "budget")
-    return float(next(iter(lines(path)))) if path.exists() else work.record.spec.budget
+    if not path.exists() and not work.ledger.is_lost(path):
+        return work.record.spec.budget
+    try:
+        return float(next(iter(work.ledger.read_lines(path))))
+    except (LedgerDamaged, ValueError, StopIteration) as damage:
+        raise LedgerDamaged(
+            f"run {work.record.id} is damaged: the budget that it was given later is not known any more",
+            "nothing is sent without it",
+            hint=f"dfbatch.open({work.record.id!r}).resume(budget=…) names it once more",
+            path=path,
+            run_id=work.record.id,
+        ) from damage
 
 
 def foretold(record: RunRecord, model: Model | None, *, tokens: Array, sizes: Array, answer: float, pilot: int) -> str:
@@ -145,7 +155,7 @@ def _longest(work: Work, chunk: ChunkRecord) -> tuple[int, bool, bool]:
     longest, far, marked, (url, file) = 0, False, False, FAR
     path = work.ledger.chunk_file(chunk.id, "spool")
     try:
-        for block in whole_lines(path):
+        for block in work.ledger.read_blocks(path):
             longest = max(longest, *map(len, block.split(b"\n")))
             far = far or url in block or file in block
             marked = marked or MARK in block

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from dfbatch.distinct import locate
-from dfbatch.ledger.files import read_array
+from dfbatch.errors import LedgerDamaged
 from dfbatch.ledger.states import CLAIMING, COLLECTED, UNSENT
 from dfbatch.results import CODE, SUCCEEDED
 from dfbatch.run.leading import parts
+from dfbatch.run.recovery import asked_in, found_of
 from dfbatch.run.spools import remove, spool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.records import ChunkRecord, RunRecord
@@ -125,23 +126,83 @@ def cover(ledger: Ledger, shared: str, digests: np.ndarray[Any, Any], *, allowed
     passes: list[tuple[ChunkRecord, tuple[int, ...]]] = [(chunk, (SUCCEEDED,)) for chunk in collected]
     passes += [(chunk, ()) for chunk in claims if chunk.state != COLLECTED]
     passes += [(chunk, PAID) for chunk in collected]
+    unknown: dict[str, LedgerDamaged] = {}
     for chunk, outcomes in passes:
         if covered.all():
             break
-        spot = locate(digests, read_array(ledger.chunk_file(chunk.id, "map.npy"))["digest"])
-        wanted = (spot >= 0) & ~covered
-        if not wanted.any() or not _holds(ledger, chunk):
+        try:
+            wanted = _answered(ledger, chunk, outcomes, digests, open_ones=~covered, allowed=allowed)
+        except LedgerDamaged as damage:
+            unknown[chunk.id] = damage
             continue
-        if chunk.state != COLLECTED and chunk.allowed > allowed:
-            continue  # its answer may be longer than what is asked for here
-        if chunk.state == COLLECTED:
-            found = read_array(ledger.chunk_file(chunk.id, "found.npy"))[spot[wanted]]
-            wanted[wanted] = reusable(found, chunk, allowed) & np.isin(found["outcome"], outcomes)
         if wanted.any():
             covered |= wanted
             used[chunk.id] = used.get(chunk.id, 0) + int(wanted.sum())
             waits |= chunk.state != COLLECTED
+    if unknown:
+        _stop_at(ledger, unknown, [chunk for chunk in claims if chunk.id in unknown], digests[~covered])
     return Cover(covered, used, waits)
+
+
+def _answered(
+    ledger: Ledger,
+    chunk: ChunkRecord,
+    outcomes: tuple[int, ...],
+    digests: np.ndarray[Any, Any],
+    *,
+    open_ones: np.ndarray[Any, Any],
+    allowed: int,
+) -> np.ndarray[Any, Any]:
+    """Which of the requests that are open yet a chunk answers with one of these outcomes, or is going to answer."""
+    spot = locate(digests, asked_in(ledger, chunk)["digest"])
+    wanted: np.ndarray[Any, Any] = (spot >= 0) & open_ones
+    may_be_longer = chunk.state != COLLECTED and chunk.allowed > allowed  # its answer, than what is asked for here
+    if not wanted.any() or not _holds(ledger, chunk) or may_be_longer:
+        return np.zeros(len(digests), bool)
+    if chunk.state == COLLECTED:
+        found = found_of(ledger, chunk)[spot[wanted]]
+        wanted[wanted] = reusable(found, chunk, allowed) & np.isin(found["outcome"], outcomes)
+    return wanted
+
+
+def _stop_at(
+    ledger: Ledger,
+    unknown: dict[str, LedgerDamaged],
+    chunks: Sequence[ChunkRecord],
+    digests: np.ndarray[Any, Any],
+) -> None:
+    """Raise where these, which nobody else answers, may be among the requests of chunks that cannot be read."""
+    for chunk in chunks:
+        if _may_be_paid(ledger, chunk) and (among := _may_ask(ledger, chunk, digests)):
+            raise _paid_perhaps(chunk, unknown[chunk.id], among)
+
+
+def _may_be_paid(ledger: Ledger, chunk: ChunkRecord) -> bool:
+    """Whether a chunk that cannot be read may have answers that were paid for."""
+    return chunk.state not in UNSENT and _holds(ledger, chunk)
+
+
+def _may_ask(ledger: Ledger, chunk: ChunkRecord, digests: np.ndarray[Any, Any]) -> int:
+    """How many of these a chunk may have asked whose map is damaged: all that its run asked, else any."""
+    try:
+        asked = ledger.read_array(ledger.run_file(chunk.run, "requests.npy"))["digest"]
+    except LedgerDamaged:
+        return len(digests)
+    return int((locate(digests, asked) >= 0).sum())
+
+
+def _paid_perhaps(chunk: ChunkRecord, damage: LedgerDamaged, among: int) -> LedgerDamaged:
+    """What stops a call that would ask, and pay for, what a damaged run may have asked already."""
+    return LedgerDamaged(
+        str(damage).partition("\n")[0],
+        f"{among:,} of the requests of this call may be among the {chunk.requests:,} that it paid for: which of them it"
+        " was cannot be told, and nothing was sent",
+        hint=f"dfbatch.repair({damage.run_id!r}) fetches its results again for free, while the server keeps them"
+        f" (29 days); to ask, and pay for, them again: reuse=False, or dfbatch.open({damage.run_id!r}).forget()",
+        path=damage.path,
+        run_id=damage.run_id,
+        wrong=damage.wrong,
+    )
 
 
 def asked_before(ledger: Ledger, shared: str, digests: np.ndarray[Any, Any], *, allowed: int) -> Cover:

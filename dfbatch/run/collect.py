@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 from typing import TYPE_CHECKING
 
-from dfbatch.errors import ApiError, DiskFull
-from dfbatch.ledger.files import translated, whole, write_array
+from dfbatch.errors import ApiError, DiskFull, LedgerDamaged, NoBackend
+from dfbatch.ledger.files import translated
 from dfbatch.ledger.states import COLLECTED
 from dfbatch.results import CODE, PENDING, SUCCEEDED
 from dfbatch.run.now import DIRECT
 from dfbatch.run.polling import KEPT_DAYS, kept_until
+from dfbatch.run.recovery import asked_in, found_of
 from dfbatch.run.spools import shrink
 
 if TYPE_CHECKING:
@@ -21,9 +23,12 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dfbatch.backends import Backend
+    from dfbatch.errors import DfbatchError
     from dfbatch.ledger import Ledger
     from dfbatch.ledger.records import ChunkRecord
     from dfbatch.run.sheet import Sheet
+
+log = logging.getLogger("dfbatch")
 
 DOWNLOADS = 2  # side by side
 BYTES_A_TOKEN = 32  # of an answer, escaped as JSON: the longest tokens are runs of white space
@@ -50,7 +55,7 @@ class Collector:
 
     def has(self, chunk: ChunkRecord) -> bool:
         """Whether its answers are laid already."""
-        return any(other.id == chunk.id for other in self._sheet.chunks)
+        return self._sheet.has(chunk)
 
     def start(self, chunks: Iterable[ChunkRecord], *, then: Callable[[], None]) -> None:
         """Collect these side by side with whatever else goes on; `then` is called after each."""
@@ -80,41 +85,90 @@ class Collector:
 
     async def _one(self, chunk: ChunkRecord) -> None:
         if chunk.state == COLLECTED:
-            async with self._judging:
-                await asyncio.to_thread(self.judge, chunk)
+            await self.collected(chunk)
             return
         for attempt in range(1, 2 if chunk.kind in DIRECT else TRIES + 1):
             async with self._downloads:
                 if attempt > 1 or not self._ledger.chunk_file(chunk.id, "jsonl").exists():
                     await self._download(chunk)
-            async with self._judging:
-                found = await asyncio.to_thread(self.judge, chunk)
+            try:
+                async with self._judging:
+                    found = await asyncio.to_thread(self.judge, chunk)
+            except LedgerDamaged:
+                if attempt == TRIES or chunk.kind in DIRECT or not await self._removed(chunk):
+                    raise
+                continue
             if attempt == TRIES or not (found["outcome"] == PENDING).any():
                 break
         await asyncio.to_thread(self._close, chunk, found)
 
+    async def _removed(self, chunk: ChunkRecord) -> bool:
+        """Remove results that are not what was written, where they can be had once more."""
+        if self._ledger.batch(chunk.id) is None:
+            return False
+        await asyncio.to_thread(self._ledger.unlink, self._ledger.chunk_file(chunk.id, "jsonl"))
+        return True
+
+    async def collected(self, chunk: ChunkRecord) -> None:
+        """Lay what was collected before; results that are damaged or gone are fetched again, which is free."""
+        try:
+            async with self._judging:
+                await asyncio.to_thread(self.judge, chunk)
+        except LedgerDamaged as damage:
+            if chunk.kind in DIRECT or self._ledger.batch(chunk.id) is None or not _is_of_results(damage):
+                raise
+            await self._fetch_again(chunk, damage)
+            async with self._judging:
+                found = await asyncio.to_thread(self._judge_anew, chunk)
+            log.warning("%s; it was fetched again", str(damage).partition("\n")[0])
+            await asyncio.to_thread(self._keep, chunk, found)
+
+    async def _fetch_again(self, chunk: ChunkRecord, damage: LedgerDamaged) -> None:
+        try:
+            await asyncio.to_thread(self._backend.ready, self._ledger.folder)
+            await self._download(chunk, anew=True)
+        except (ApiError, NoBackend) as error:
+            if isinstance(error, ApiError) and passes(error):
+                raise
+            raise _not_there(damage, error) from error
+
     def judge(self, chunk: ChunkRecord) -> np.ndarray[tuple[int], np.dtype[np.void]]:
-        """Lay the answers of a raw file that is on disk."""
-        map_file = self._ledger.chunk_file(chunk.id, "map.npy")
-        found = self._sheet.take(chunk, map_file, self._ledger.chunk_file(chunk.id, "jsonl"))
-        if chunk.state == COLLECTED:
-            self._sheet.left_out(chunk, map_file, found, _why_absent(chunk))
+        """Lay the answers of a raw file that is on disk; raises LedgerDamaged where it is not as it was written."""
+        raw = self._ledger.chunk_file(chunk.id, "jsonl")
+        self._ledger.check(raw)
+        before = found_of(self._ledger, chunk) if chunk.state == COLLECTED else None
+        if before is not None and len(before) and int((before["offset"] + before["length"]).max()) > _size(raw):
+            raise self._ledger.damaged(raw, f"is cut short: lines that it had stand past its {_size(raw):,} bytes")
+        found = self._judge_anew(chunk)
+        if before is not None and ((before["length"] > 0) & (found["outcome"] == CODE["missing"])).any():
+            self._sheet.laid.discard(chunk.id)
+            raise self._ledger.damaged(raw, "lacks lines that it had")
         return found
 
+    def _judge_anew(self, chunk: ChunkRecord) -> np.ndarray[tuple[int], np.dtype[np.void]]:
+        requests = asked_in(self._ledger, chunk)
+        found = self._sheet.take(chunk, requests, self._ledger.chunk_file(chunk.id, "jsonl"))
+        if chunk.state == COLLECTED:
+            self._sheet.left_out(chunk, requests, found, _why_absent(chunk))
+            found["outcome"][found["outcome"] == PENDING] = CODE["missing"]
+        return found
+
+    def _keep(self, chunk: ChunkRecord, found: np.ndarray[tuple[int], np.dtype[np.void]]) -> None:
+        self._ledger.write_array(self._ledger.chunk_file(chunk.id, "found.npy"), found)
+
     def _close(self, chunk: ChunkRecord, found: np.ndarray[tuple[int], np.dtype[np.void]]) -> None:
-        map_file = self._ledger.chunk_file(chunk.id, "map.npy")
-        self._sheet.left_out(chunk, map_file, found, _why_absent(chunk))
+        self._sheet.left_out(chunk, asked_in(self._ledger, chunk), found, _why_absent(chunk))
         found["outcome"][found["outcome"] == PENDING] = CODE["missing"]
-        write_array(self._ledger.chunk_file(chunk.id, "found.npy"), found)
+        self._keep(chunk, found)
         answered = self._sheet.models.get(chunk.id, "")
         if self._ledger.happen(chunk.id, "collected", answered=answered):  # by us, not by a run that draws on it
             shrink(self._ledger, chunk.id, found["outcome"] != SUCCEEDED)
 
-    async def _download(self, chunk: ChunkRecord) -> None:
+    async def _download(self, chunk: ChunkRecord, *, anew: bool = False) -> None:
         """Stream the results to disk, behind what an earlier try brought: places in the file stay what they are.
 
-        Where another run brought them meanwhile, ours are dropped. Where the disk is full, count on to say how much is
-        needed.
+        What is damaged makes room, `anew`. Where another run brought them meanwhile, ours are dropped. Where the disk
+        is full, count on to say how much is needed.
         """
         batch = self._ledger.batch(chunk.id)
         assert batch is not None
@@ -122,8 +176,8 @@ class Collector:
         blocks = self._backend.results(batch.id)
         before, size = _size(path), 0
         try:
-            with translated(path), whole(path, instead=lambda: _size(path) == before) as file:
-                if before:
+            with translated(path), self._ledger.whole(path, instead=lambda: _size(path) == before) as file:
+                if before and not anew:
                     with path.open("rb") as earlier:
                         shutil.copyfileobj(earlier, file)
                     file.write(b"\n")
@@ -141,6 +195,30 @@ class Collector:
                 hint=f"free some space, or move {self._ledger.folder} to a larger disk and set DFBATCH_HOME;"
                 f" then dfbatch.open({chunk.run!r}).resume()",
             ) from error
+
+
+def _is_of_results(damage: LedgerDamaged) -> bool:
+    return str(damage.path).endswith(".jsonl")
+
+
+def passes(error: ApiError) -> bool:
+    """Whether results may be had later that cannot be had now: no network, too many calls, a server in trouble."""
+    return error.status is None or error.status in (408, 429) or error.status >= 500
+
+
+def _not_there(damage: LedgerDamaged, error: DfbatchError) -> LedgerDamaged:
+    """What is left to do where the server does not have results any more, or not for this key."""
+    return LedgerDamaged(
+        str(damage).partition("\n")[0],
+        f"it cannot be fetched again from the server: {str(error).partition(chr(10))[0]}",
+        "all other answers are kept; these were paid for, and nothing is asked again by itself",
+        hint="with the key of its workspace it may be there, for 29 days; else"
+        f" dfbatch.repair({damage.run_id!r}) keeps what can be read and lets the rest go: those rows are missing, and"
+        " running the cell again pays for them again",
+        path=damage.path,
+        run_id=damage.run_id,
+        wrong=damage.wrong,
+    )
 
 
 def most(chunk: ChunkRecord) -> int:

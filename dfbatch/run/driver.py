@@ -67,6 +67,8 @@ class Driver:
 
     def _drive(self, *, sending: bool, canceling: bool) -> None:
         work = self._work
+        if work.damage is not None and not canceling:
+            raise work.damage
         if self.running:
             work.canceling |= canceling
             if sending and not work.sending:

@@ -8,6 +8,7 @@ from dfbatch.errors import BatchLost, InputError, RunPaused
 from dfbatch.ledger.states import IN_DOUBT, LOST
 from dfbatch.progress.words import many
 from dfbatch.run.doubts import in_doubt
+from dfbatch.run.recovery import asked_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,7 +93,7 @@ def cancel(ledger: Ledger, sheet: Sheet, chunks: Sequence[ChunkRecord]) -> None:
     for chunk in chunks:
         ledger.happen(chunk.id, "cancel", error=chunk.error)
         if ledger.chunk(chunk.id).state == "released":
-            sheet.absent(ledger.chunk_file(chunk.id, "map.npy"), "canceled", "canceled before it was sent")
+            sheet.absent(asked_in(ledger, chunk), "canceled", "canceled before it was sent")
 
 
 def first_line(error: BaseException | str) -> str:

@@ -6,6 +6,7 @@ A run outlives kernel and machine: all that is here can be made again from the l
 from __future__ import annotations
 
 import warnings
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,13 +22,14 @@ from dfbatch.errors import (
 )
 from dfbatch.frames import adapter as adapter_of
 from dfbatch.frames import by_name
-from dfbatch.ledger.files import read_array
 from dfbatch.run import acts, layout, written
 from dfbatch.run.answers import Answers
 from dfbatch.run.costs import cost
+from dfbatch.run.damage import DAMAGED, short
 from dfbatch.run.driver import Driver, live
 from dfbatch.run.loop import Work
 from dfbatch.run.portable import export
+from dfbatch.run.recovery import as_read
 from dfbatch.run.report import Row, announcement, tally
 from dfbatch.run.shares import as_columns
 from dfbatch.run.sheet import Sheet
@@ -88,21 +90,19 @@ class Run:
         self._like = like  # the Series it was asked of
         self._progress = progress
         self._prompt = prepared.prompt if prepared else None
-        sheet = prepared.sheet if prepared else self._empty_sheet()
+        requests, rows, damage = as_read(ledger, record)
+        sheet = prepared.sheet if prepared else Sheet(requests, schema, tuple(record.spec.include), record.id)
         lock = prepared.lock if prepared else ledger.lock(record.id)
         self._work = Work(ledger, record, backend, sheet, lock, status=record.status, message=record.message)
+        self._work.damage = damage
         self._driver = Driver(self._work, self)
-        self._answers = Answers(
-            ledger, record, sheet, read_array(ledger.run_file(record.id, "rows.npy")), self._work.models
-        )
+        self._answers = Answers(ledger, record, sheet, rows, self._work.models)
         self._view = View(self, self._work, self._driver, self._answers)
-
-    def _empty_sheet(self) -> Sheet:
-        requests = read_array(self._ledger.run_file(self.id, "requests.npy"))
-        return Sheet(requests, self._schema, tuple(self.record.spec.include), self.id)
 
     def __repr__(self) -> str:
         """Short, and asks nobody: `<Run 7f3a · 4 batches · 812/1000 rows · $0.41>`."""
+        if self._work.damage is not None:
+            return f"<Run {self.id} · {DAMAGED} · {short(self._work.damage)}>"
         counts = self.counts
         good = counts.get("succeeded", 0)
         return f"<Run {self.id} · {self.status} · {good:,}/{self.record.rows:,} rows answered · {self.cost}>"
@@ -110,11 +110,13 @@ class Run:
     def _repr_html_(self) -> str:
         from dfbatch.progress.summary import html
 
+        if self._work.damage is not None:
+            return f"<pre>{escape(str(self._work.damage))}</pre>"
         return html(self.snapshot())
 
     def _ipython_display_(self) -> None:
         """In a notebook that somebody looks at, the live panel, whoever carries the run on; else as it prints."""
-        if not self._view.displayed():
+        if self._work.damage is not None or not self._view.displayed():
             raise NotImplementedError  # IPython shows it in another way then
 
     # ------------------------------------------------------------- attributes
@@ -130,6 +132,8 @@ class Run:
         return self._standing()[1]
 
     def _standing(self) -> tuple[str, str]:
+        if self._work.damage is not None:
+            return DAMAGED, short(self._work.damage)
         return self._driver.standing if self._driver.running else standing(self._ledger, self.record)
 
     @property
@@ -201,8 +205,7 @@ class Run:
         """See that it is carried on in this process, as far as that needs nothing sent; a run that is done is left."""
         if self.status == "forgotten":
             raise NoSuchRun(f"run {self.id} was forgotten", hint="dfbatch.runs() lists those that are there")
-        laid = self._work.sheet.chunks != [] or not self.record.requests
-        if not self._driver.running and not (self.done and laid):
+        if not self._driver.running and not (self.done and self._work.is_laid):
             self._driver.drive(sending=False)
 
     def __await__(self) -> Generator[Any, None, Run]:

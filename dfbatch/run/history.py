@@ -12,15 +12,16 @@ import numpy as np
 
 from dfbatch import forecasts, lengths
 from dfbatch.caching import prefix_tokens
+from dfbatch.errors import LedgerDamaged
 from dfbatch.forecasts import Forecast, Range, forecast
 from dfbatch.hits import Hits
 from dfbatch.jobs import Job, Prefix
-from dfbatch.ledger.files import read_array
 from dfbatch.ledger.states import COLLECTED
 from dfbatch.pricing import column
 from dfbatch.requests import prefix_bytes
 from dfbatch.results import CODE, SUCCEEDED
 from dfbatch.run.now import DIRECT
+from dfbatch.run.recovery import found_of
 from dfbatch.run.spools import shared_of
 
 if TYPE_CHECKING:
@@ -54,7 +55,10 @@ def history(ledger: Ledger, record: RunRecord) -> History:
     answers, marked = [np.empty(0, _TOKENS)], [np.empty(0, _TOKENS)]
     own = asked = seen = 0
     for chunk, run in _alike(ledger, record):
-        found = read_array(ledger.chunk_file(chunk.id, "found.npy"))
+        try:
+            found = found_of(ledger, chunk)
+        except LedgerDamaged:  # it tells nothing
+            continue
         answers.append(_tokens(found[np.isin(found["outcome"], (SUCCEEDED, CODE["truncated"]))]))
         own += chunk.bytes - chunk.requests * shared_of(run, chunk.head).overhead
         asked, seen = asked + chunk.requests, seen + len(answers[-1])

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from dfbatch.distinct import locate
-from dfbatch.errors import NoSuchRun, UnknownColumn, outside
-from dfbatch.ledger.files import lines, read_array
+from dfbatch.errors import LedgerDamaged, NoSuchRun, UnknownColumn, outside
 from dfbatch.run.layout import STRANGER
+from dfbatch.run.recovery import has_contents
 from dfbatch.run.rows import contents, encoded_keys, key_digests
 
 if TYPE_CHECKING:
@@ -35,9 +35,11 @@ def matched(
             hint=f"join needs the columns {', '.join(map(repr, by))} as they were",
         )
     table = adapter.snapshot(df, by)
+    if spec.key is None and not has_contents(rows):
+        ledger.check(ledger.run_file(record.id, "rows.npy"))  # raises: which row is which is not known any more
     if spec.key is not None:
         here = key_digests(encoded_keys(table, spec.key))
-        there = key_digests(list(lines(ledger.run_file(record.id, "keys.jsonl"))))
+        there = key_digests(list(ledger.read_lines(ledger.run_file(record.id, "keys.jsonl"))))
     else:
         here, there = contents(table, by), rows["content"]
     spot = locate(here, there)
@@ -88,7 +90,10 @@ def writer(ledger: Ledger, adapter: Adapter, df: Any) -> RunRecord:
         spec = record.spec
         if not all(name in names for name, _ in spec.columns) or not set(spec.reads) <= set(names):
             continue
-        rows = read_array(ledger.run_file(record.id, "rows.npy"))
+        try:
+            rows = ledger.read_array(ledger.run_file(record.id, "rows.npy"))
+        except LedgerDamaged:
+            continue
         known = locate(contents(adapter.snapshot(df, spec.reads), spec.reads), rows["content"]) >= 0
         if known.any():
             return record

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from dfbatch.distinct import locate
-from dfbatch.ledger.files import read_array
+from dfbatch.errors import LedgerDamaged
 from dfbatch.ledger.states import COLLECTED, ENDED, SUBMITTED
 from dfbatch.pictures import PLAIN
 from dfbatch.pricing import besides, dollars
 from dfbatch.progress.words import plain
 from dfbatch.results import SUCCEEDED
 from dfbatch.run.accounts import spent
+from dfbatch.run.damage import DAMAGED, look, short
 from dfbatch.run.ending import MEND, of_the_call
 from dfbatch.run.polling import kept_until
+from dfbatch.run.recovery import asked_in, found_of, requests_of, rows_of
 from dfbatch.run.unheard import unheard
 
 if TYPE_CHECKING:
@@ -58,6 +60,12 @@ class Listed:
     def of(cls, ledger: Ledger, record: RunRecord, status: str, message: str, runs: frozenset[str]) -> Listed:
         """The line of a run; `runs` are all of the ledger."""
         chunks = ledger.chunks(record.id)
+        count = f"?/{record.rows:,}"
+        try:
+            count = f"{answered(ledger, record, chunks):,}/{record.rows:,}"
+            look(ledger, record, chunks)
+        except LedgerDamaged as damage:
+            status, message = DAMAGED, short(damage)
         last = kept(ledger, chunks, datetime.now(UTC))
         more = unheard(chunk for chunk in chunks if chunk.run == record.id)
         notes = [message, "" if last[-10:] in message else last, besides(more)]  # the message may say it already
@@ -66,7 +74,7 @@ class Listed:
             run=record.id,
             made=time.strftime("%Y-%m-%d %H:%M", time.localtime(record.created)),
             status=status,
-            rows=f"{answered(ledger, record, chunks):,}/{record.rows:,}",
+            rows=count,
             spent=dollars(usd, as_if=not record.spends),
             disk=in_bytes(room),
             model=plain(record.answered_by or record.model),
@@ -95,6 +103,8 @@ class Listed:
         """What to type to go on with it."""
         if self.status == "paused" and of_the_call(self.note):
             return f"{MEND}, or dfbatch.open({self.run!r}).forget()" if self.rows.startswith("0/") else MEND
+        if self.status == DAMAGED:
+            return f"dfbatch.repair({self.run!r})"
         verbs = {"paused": "resume()", "done": "answers()", "canceled": "answers()"}
         return f"dfbatch.open({self.run!r}).{verbs.get(self.status, 'wait()')}"
 
@@ -144,7 +154,7 @@ def _code(text: str) -> str:
 
 def answered(ledger: Ledger, record: RunRecord, chunks: Iterable[ChunkRecord]) -> int:
     """How many rows have an answer, by what was found when it was collected."""
-    rows = read_array(ledger.run_file(record.id, "rows.npy"))["request"]
+    rows = rows_of(ledger, record)["request"]
     good = succeeded(ledger, record, chunks)
     one_of = np.logical_or.reduce(good.reshape(record.spec.samples, -1))  # one sample of a row is enough
     return int(one_of[rows[rows >= 0]].sum())
@@ -152,12 +162,12 @@ def answered(ledger: Ledger, record: RunRecord, chunks: Iterable[ChunkRecord]) -
 
 def succeeded(ledger: Ledger, record: RunRecord, chunks: Iterable[ChunkRecord]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Of each request of a run, whether it has an answer."""
-    requests = read_array(ledger.run_file(record.id, "requests.npy"))
+    requests = requests_of(ledger, record)
     good = np.zeros(len(requests), bool)
     for chunk in chunks:
         if chunk.state == COLLECTED:
-            found = read_array(ledger.chunk_file(chunk.id, "found.npy"))["outcome"] == SUCCEEDED
-            there = read_array(ledger.chunk_file(chunk.id, "map.npy"))[found]
+            found = found_of(ledger, chunk)["outcome"] == SUCCEEDED
+            there = asked_in(ledger, chunk)[found]
             if chunk.run == record.id and chunk.head:  # asked in another way: its digests are others
                 good |= np.isin(requests["position"], there["position"])
             else:

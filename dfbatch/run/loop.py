@@ -7,10 +7,11 @@ be done with a chunk follows from its state alone (`ledger/states.py`), so that 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dfbatch.errors import ApiError, DfbatchError, LedgerError, NotFound
+from dfbatch.errors import ApiError, DfbatchError, LedgerDamaged, LedgerError, NotFound
 from dfbatch.ledger.states import (
     ABANDONED,
     COLLECTED,
@@ -18,6 +19,7 @@ from dfbatch.ledger.states import (
     FORGONE,
     IN_DOUBT,
     LOST,
+    OVER,
     OVERSIZED,
     PLANNED,
     POSTED,
@@ -35,6 +37,7 @@ from dfbatch.run.now import PILOT_NOW, keep
 from dfbatch.run.polling import Poller
 from dfbatch.run.preflight import recover
 from dfbatch.run.prices import known
+from dfbatch.run.recovery import asked_in
 from dfbatch.run.search import Search
 from dfbatch.run.sending import NETWORK_PAUSE, passing, send, told
 from dfbatch.run.using import in_use
@@ -67,6 +70,7 @@ class Work:
     message: str = ""
     before: str = ""  # why it had paused, where nothing is sent this time and that still holds
     error: DfbatchError | None = None
+    damage: LedgerDamaged | None = None  # what keeps its rows from being read at all
     lock_held: bool = False
     told_missing: bool = False  # the line that matters says that a batch cannot be seen
     restart: bool = False  # something is to be sent that was not there before: one more round is needed
@@ -162,25 +166,32 @@ class Work:
 
     def load(self) -> None:
         """Lay the answers of chunks that are collected already; asks nobody."""
+        if self.damage is not None:
+            raise self.damage
         collector = Collector(self.ledger, self.backend, self.sheet)
         with self.sheet.guard:
             for chunk in self.chunks(COLLECTED):
                 if not collector.has(chunk):
-                    collector.judge(chunk)
+                    with suppress(LedgerDamaged):  # waiting fetches it again, or says why not
+                        collector.judge(chunk)
             self._load_given_up()
 
     def _load_given_up(self) -> None:
         """Say of requests whose answer never came why that is, in any process."""
         canceled = self.ledger.wants_cancel(self.record.id)
         for chunk in self.chunks(LOST, FORGONE, OVERSIZED, RELEASED, ABANDONED):
-            map_file = self.ledger.chunk_file(chunk.id, "map.npy")
             if chunk.state in (LOST, FORGONE):
-                self.sheet.absent(map_file, "missing", chunk.error)
+                self.sheet.absent(asked_in(self.ledger, chunk), "missing", chunk.error)
             elif chunk.state == OVERSIZED:
-                self.sheet.absent(map_file, "errored", chunk.error)
+                self.sheet.absent(asked_in(self.ledger, chunk), "errored", chunk.error)
             elif canceled and chunk.run == self.record.id:
                 how = "sent" if chunk.state == RELEASED else "accepted"
-                self.sheet.absent(map_file, "canceled", f"canceled before it was {how}")
+                self.sheet.absent(asked_in(self.ledger, chunk), "canceled", f"canceled before it was {how}")
+
+    @property
+    def is_laid(self) -> bool:
+        """Whether the answers of all chunks that are collected are laid in this process."""
+        return all(map(self.sheet.has, self.chunks(COLLECTED)))
 
     async def drive(self) -> None:
         """Carry the run as far as it goes; what stopped it is in `error`, and in the ledger."""
@@ -349,6 +360,11 @@ class Work:
             self.status, self.message = status, message
             self.ledger.say(self.record.id, status, message)
 
+    @property
+    def _is_over_and_unread(self) -> bool:
+        """Whether nothing but a damaged file keeps answers from being read that are all there were."""
+        return isinstance(self.error, LedgerDamaged) and all(chunk.state in OVER for chunk in self.chunks())
+
     def _close(self) -> None:
         """Say how it ended, in the ledger and to whoever waits, and leave the run to others."""
         try:
@@ -365,9 +381,11 @@ class Work:
         self._load_given_up()
         unsent = self.own(*UNSENT)
         self.error = self.error or ending.stopped(self, unsent)
-        if self.error is not None:
+        if self.error is not None and not self._is_over_and_unread:
             self.say("paused", ending.message(self.error, self.before))
         elif self.canceling:
             self.say("canceled")
         else:
             self.say("done")
+        with suppress(LedgerError):  # a full disk, say: the run is over all the same
+            self.ledger.back_up()

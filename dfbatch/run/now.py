@@ -16,10 +16,11 @@ import msgspec
 
 from dfbatch.backends.faults import SPEND_LIMITS
 from dfbatch.errors import Ambiguous, ApiError, DfbatchError, RateLimited
-from dfbatch.ledger.files import lines, read_array, sync_folder, translated
+from dfbatch.ledger.files import lines, sync_folder, translated
 from dfbatch.requests import custom_ids, unmarked
 from dfbatch.run.ending import first_line
-from dfbatch.run.spools import shared_of
+from dfbatch.run.recovery import asked_in
+from dfbatch.run.spools import check_unsent, shared_of
 from dfbatch.run.unheard import REFUSED, as_noted, lost, not_heard
 
 if TYPE_CHECKING:
@@ -44,16 +45,17 @@ async def answer_now(work: Work, chunk: ChunkRecord) -> None:
 
     Raises what would come for every request: a key that is not taken, a limit of what may be spent.
     """
+    check_unsent(work.ledger, chunk, work.record)
     if not work.ledger.happen(chunk.id, "send", intended=work.clock.now() + work.offset):
         return
     work.posting.add(chunk.id)
     shared = shared_of(work.record, chunk.head, at_once=True)
-    ids = custom_ids(chunk.nonce, read_array(work.ledger.chunk_file(chunk.id, "map.npy"))).tolist()
+    ids = custom_ids(chunk.nonce, asked_in(work.ledger, chunk)).tolist()
     asking = _Asking(work, chunk)
     try:
         asked = [
             asking.one(name.decode(), shared.head + unmarked(part) + shared.tail)
-            for name, part in zip(ids, lines(work.ledger.chunk_file(chunk.id, "spool")), strict=True)
+            for name, part in zip(ids, work.ledger.read_lines(work.ledger.chunk_file(chunk.id, "spool")), strict=True)
         ]
         for outcome in await asyncio.gather(*asked, return_exceptions=True):
             if isinstance(outcome, BaseException):
@@ -92,7 +94,7 @@ def asked_file(work: Work, chunk: ChunkRecord) -> Path:
 def _let_go(work: Work, chunk: ChunkRecord) -> None:
     """What a process that died had not asked yet may be asked by others; of a pilot, what was in flight too."""
     path, asked = results_file(work, chunk), asked_file(work, chunk)
-    ids = custom_ids(chunk.nonce, read_array(work.ledger.chunk_file(chunk.id, "map.npy"))).tolist()
+    ids = custom_ids(chunk.nonce, asked_in(work.ledger, chunk)).tolist()
     known = Counter(lines(asked)) if asked.exists() else Counter[bytes]()
     told = path.read_bytes() if path.exists() else b""
     for name in ids:
@@ -113,6 +115,7 @@ def keep(work: Work, chunk: ChunkRecord) -> None:
             path.replace(whole)
         else:
             whole.touch(mode=0o600)
+    work.ledger.accept(whole)
     sync_folder(path.parent)
     work.ledger.happen(chunk.id, "answered", **as_noted(work, chunk, lost(asked, whole)))
     asked.unlink(missing_ok=True)  # not before: it says what may be billed and was never told

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from dfbatch.forecasts import Range
-from dfbatch.ledger.files import lines, write_lines
 
 if TYPE_CHECKING:
     from dfbatch.ledger import Ledger
@@ -18,12 +17,12 @@ _range = msgspec.json.Decoder(Range).decode
 
 def note(ledger: Ledger, run_id: str, expected: Range) -> None:
     """Keep a forecast (USD); a later one, by the answers of a pilot, takes its place."""
-    write_lines(ledger.run_file(run_id, "outlook"), [msgspec.json.encode(expected)])
+    ledger.write_lines(ledger.run_file(run_id, "outlook"), [msgspec.json.encode(expected)])
 
 
 def noted(ledger: Ledger, run_id: str) -> Range | None:
     """The forecast of a run; None where none was made, or its file is not as it was."""
     try:
-        return _range(next(iter(lines(ledger.run_file(run_id, "outlook")))))
+        return _range(next(iter(ledger.read_lines(ledger.run_file(run_id, "outlook")))))
     except (OSError, StopIteration, msgspec.MsgspecError):
         return None

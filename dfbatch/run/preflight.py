@@ -12,11 +12,11 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from dfbatch.errors import ApiError, DfbatchError, NotTheApi
-from dfbatch.ledger.files import lines, read_array
 from dfbatch.requests import custom_ids, unmarked
 from dfbatch.run.ending import first_line
 from dfbatch.run.now import keep, results_file, write
-from dfbatch.run.spools import shared_of
+from dfbatch.run.recovery import asked_in
+from dfbatch.run.spools import check_unsent, shared_of
 from dfbatch.run.unheard import as_noted, not_heard
 
 if TYPE_CHECKING:
@@ -32,11 +32,12 @@ _PARAMETER: Final = re.compile(r": ([a-z][a-z_]*)[\w.\[\]]*: ")
 
 async def preflight(work: Work, chunk: ChunkRecord) -> None:
     """Ask the one request of a chunk; raises what tells of the call, and leaves it to a batch where nothing is told."""
+    check_unsent(work.ledger, chunk, work.record)
     if not work.ledger.happen(chunk.id, "send", intended=work.heard, orphaned=0.0):
         return
     work.say("sending", "the first request goes ahead, to see whether the call is right")
-    requests = read_array(work.ledger.chunk_file(chunk.id, "map.npy"))
-    (part,) = lines(work.ledger.chunk_file(chunk.id, "spool"))
+    requests = asked_in(work.ledger, chunk)
+    (part,) = work.ledger.read_lines(work.ledger.chunk_file(chunk.id, "spool"))
     shared = shared_of(work.record, chunk.head, at_once=True)
     work.posting.add(chunk.id)
     try:

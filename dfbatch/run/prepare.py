@@ -21,7 +21,6 @@ from dfbatch.distinct import distinct, occurrences
 from dfbatch.errors import OptionError, RetirementWarning, SchemaError, UnknownColumn, explain, outside
 from dfbatch.forecasts import Range
 from dfbatch.frames import adapter as adapter_of
-from dfbatch.ledger.files import write_array, write_lines
 from dfbatch.ledger.records import RunRecord, Spec
 from dfbatch.prompts import compile_prompt, example_turns
 from dfbatch.prompts.naming import fillable, near_miss
@@ -149,10 +148,12 @@ class _Made:
         offsets, lengths = (np.tile(part, self.options.samples) for part in (offsets, lengths))
         cache, wanted = self._cached(requests, offsets, lengths)
         record = self._record(asked, len(requests), cache)
-        write_array(self.ledger.run_file(self.run_id, "rows.npy"), asked.rows)
-        write_array(self.ledger.run_file(self.run_id, "requests.npy"), requests)
+        self.ledger.write_array(self.ledger.run_file(self.run_id, "rows.npy"), asked.rows)
+        self.ledger.write_array(self.ledger.run_file(self.run_id, "requests.npy"), requests)
         if self.options.key:
-            write_lines(self.ledger.run_file(self.run_id, "keys.jsonl"), encoded_keys(table, self.options.key))
+            self.ledger.write_lines(
+                self.ledger.run_file(self.run_id, "keys.jsonl"), encoded_keys(table, self.options.key)
+            )
         claimed = self.claiming(
             self.ledger,
             record,

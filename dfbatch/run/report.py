@@ -5,6 +5,7 @@ Rows that failed are in `failures.py`, many runs in `listing.py`.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,9 @@ import numpy as np
 
 from dfbatch import pricing
 from dfbatch.columns import Builder, Column
+from dfbatch.errors import LedgerDamaged
 from dfbatch.kinds import Kind
-from dfbatch.ledger.files import lines
+from dfbatch.ledger.files import translated
 from dfbatch.ledger.states import (
     ABANDONED,
     COLLECTED,
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     from dfbatch.run import Run
     from dfbatch.run.loop import Work
     from dfbatch.run.sheet import Sheet
+
+log = logging.getLogger("dfbatch")
 
 _TRIES = ("again", "longer", "empty", "corrected", "hand")  # kinds of chunks that ask again
 _STILL = ("done", "canceled", "paused")  # no time passes for these
@@ -147,10 +151,14 @@ def _mark(chunk: ChunkRecord, batch: BatchRecord | None, now: float, *, own: boo
 
 
 def keys(ledger: Ledger, record: RunRecord) -> list[Column]:
-    """The values of `key=`, one a row, where the run had one."""
+    """The values of `key=`, one a row, where the run had one; missing where the file that has them is damaged."""
     if record.spec.key is None:
         return []
-    cells = [msgspec.json.decode(line) for line in lines(ledger.run_file(record.id, "keys.jsonl"))]
+    try:
+        cells = [msgspec.json.decode(line) for line in ledger.read_lines(ledger.run_file(record.id, "keys.jsonl"))]
+    except (LedgerDamaged, msgspec.MsgspecError) as damage:
+        log.warning("%s: the values of key= are missing", str(damage).partition("\n")[0])
+        cells = [None] * record.rows
     builder = Builder(record.spec.key, _kind_of(cells), len(cells))
     builder.put(range(len(cells)), cells)
     return [builder.column()]
@@ -170,9 +178,13 @@ def raw_line(ledger: Ledger, sheet: Sheet, request: int) -> bytes:
     if source < 0:
         return b""
     mark = sheet.found[request]
-    with ledger.chunk_file(sheet.chunks[source].id, "jsonl").open("rb") as file:
-        file.seek(int(mark["offset"]))
-        return file.read(int(mark["length"]))
+    path = ledger.chunk_file(sheet.chunks[source].id, "jsonl")
+    with translated(path):
+        if not path.exists():
+            raise ledger.damaged(path, "is gone")
+        with path.open("rb") as file:
+            file.seek(int(mark["offset"]))
+            return file.read(int(mark["length"]))
 
 
 def answer_text(ledger: Ledger, sheet: Sheet, request: int) -> str:
@@ -208,7 +220,10 @@ def part_text(part: bytes) -> str | None:
     """A row's own part of a request as text, as the user asked it; None where it is not kept."""
     if not part:
         return None
-    messages: list[dict[str, Any]] = msgspec.json.decode(b"[" + unmarked(part) + b"]")
+    try:
+        messages: list[dict[str, Any]] = msgspec.json.decode(b"[" + unmarked(part) + b"]", type=list[dict[str, Any]])
+    except msgspec.MsgspecError:  # of a damaged spool in a ledger without checksums
+        return None
     return content_text(messages[-1]["content"] if len(messages) == 1 else messages)
 
 

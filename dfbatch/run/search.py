@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from dfbatch.distinct import locate
 from dfbatch.errors import NotFound
-from dfbatch.ledger.files import read_array
 from dfbatch.ledger.states import ABANDONED, IN_DOUBT, ORPHANED, PLANNED, POSTED, PROVISIONAL, SUBMITTED
 from dfbatch.progress.words import duration
 from dfbatch.requests import NONCE_WIDTH
@@ -22,6 +21,7 @@ from dfbatch.results import lines_in, parse
 from dfbatch.run.again import give_up
 from dfbatch.run.doubts import PROOF, proof
 from dfbatch.run.polling import cancel, check_place
+from dfbatch.run.recovery import asked_in
 from dfbatch.run.relics import record_of
 
 if TYPE_CHECKING:
@@ -175,9 +175,7 @@ class Search:
                 await cancel(work, chunk, batch)
 
     def _holds_all(self, late: ChunkRecord, younger: ChunkRecord) -> bool:
-        theirs, ours = (
-            read_array(self._work.ledger.chunk_file(chunk.id, "map.npy"))["digest"] for chunk in (late, younger)
-        )
+        theirs, ours = (asked_in(self._work.ledger, chunk)["digest"] for chunk in (late, younger))
         return bool((locate(ours, theirs) >= 0).all())
 
     async def _nonces(self, batch_id: str) -> set[str]:

@@ -32,7 +32,8 @@ from dfbatch.run.limits import look
 from dfbatch.run.now import DIRECT, answer_now
 from dfbatch.run.polling import PLACE, cancel
 from dfbatch.run.preflight import preflight
-from dfbatch.run.spools import body, halves, remove
+from dfbatch.run.recovery import asked_in
+from dfbatch.run.spools import body, check_unsent, halves, remove
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -159,6 +160,7 @@ async def _post(
 ) -> DfbatchError | None:
     """Create one batch; what was said where nothing was accepted and another try may help, else None."""
     place: dict[str, Any] = {name: getattr(work.backend, name, "") for name in PLACE}
+    await asyncio.to_thread(check_unsent, work.ledger, chunk, work.record)
     if not work.sending or not work.ledger.happen(chunk.id, "send", intended=work.heard, orphaned=0.0, **place):
         return None
     work.posting.add(chunk.id)
@@ -211,7 +213,7 @@ def _halve(work: Work, chunk: ChunkRecord, queue: list[ChunkRecord], error: TooL
     """A body too large for the route goes as two; a single request that is too large has failed."""
     if chunk.requests == 1:
         if work.ledger.happen(chunk.id, "too large alone", error=first_line(error)) == "nothing":
-            work.sheet.absent(work.ledger.chunk_file(chunk.id, "map.npy"), "errored", first_line(error))
+            work.sheet.absent(asked_in(work.ledger, chunk), "errored", first_line(error))
         return
     made = halves(work.ledger, chunk, work.record)
     if work.ledger.happen(chunk.id, "too large", error=first_line(error), halves=made) == "ask again":
@@ -222,7 +224,7 @@ def _halve(work: Work, chunk: ChunkRecord, queue: list[ChunkRecord], error: TooL
 
 
 def _let_go(work: Work, chunk: ChunkRecord) -> None:
-    work.sheet.absent(work.ledger.chunk_file(chunk.id, "map.npy"), "canceled", "canceled before it was sent")
+    work.sheet.absent(asked_in(work.ledger, chunk), "canceled", "canceled before it was sent")
 
 
 async def _note(work: Work, chunk: ChunkRecord, accepted: Accepted) -> None:

@@ -15,7 +15,6 @@ from numpy.lib.recfunctions import repack_fields
 from dfbatch.columns import Builder, Column
 from dfbatch.distinct import locate
 from dfbatch.kinds import TEXT, Kind
-from dfbatch.ledger.files import read_array
 from dfbatch.results import BILLED, CODE, FINAL, FOUND, OUTCOMES, PENDING, SUCCEEDED, Usage, content, meaning
 from dfbatch.run.reader import Found, Reader
 from dfbatch.schemas import Invalid
@@ -87,20 +86,19 @@ class Sheet:
         wanted = {*self.include} & {"stop_reason", "message", "custom_id"}
         self._extras = {name: Builder(name, EXTRAS[name], size) for name in wanted}
 
-    def take(self, chunk: ChunkRecord, map_file: Path, raw: Path) -> np.ndarray[Any, Any]:
+    def take(self, chunk: ChunkRecord, requests: np.ndarray[Any, Any], raw: Path) -> np.ndarray[Any, Any]:
         """Judge a chunk's results and lay them in place; returns what was found of each of its requests.
 
         Requests of the chunk that this run does not ask are judged too: their outcome is for later runs.
         """
         with self.guard:
-            return self._taken(chunk, map_file, raw)
+            return self._taken(chunk, requests, raw)
 
-    def _taken(self, chunk: ChunkRecord, map_file: Path, raw: Path) -> np.ndarray[Any, Any]:
+    def _taken(self, chunk: ChunkRecord, requests: np.ndarray[Any, Any], raw: Path) -> np.ndarray[Any, Any]:
         ids = [known.id for known in self.chunks]
         if chunk.id not in ids:
             self.chunks.append(chunk)
             ids.append(chunk.id)
-        requests = read_array(map_file)
         targets = self._targets(chunk, requests)
         reader = Reader(chunk, requests, raw)
         found = np.zeros(len(requests), FOUND)
@@ -118,7 +116,7 @@ class Sheet:
 
     def has(self, chunk: ChunkRecord) -> bool:
         """Whether its answers are laid already."""
-        return any(known.id == chunk.id for known in self.chunks)
+        return chunk.id in self.laid
 
     def _note_model(self, chunk: ChunkRecord, block: Found) -> None:
         message = block.lines[0].result.message if block.lines else None
@@ -199,17 +197,19 @@ class Sheet:
                 self.errors.update({index: error} if error else {})
         self._before.clear()
 
-    def absent(self, map_file: Path, outcome: str, why: str) -> None:
-        """Give an outcome to the requests of a chunk that have none: it never came back. Asked again, they had one."""
-        spot = locate(self.requests["digest"], read_array(map_file)["digest"])
+    def absent(self, requests: np.ndarray[Any, Any], outcome: str, why: str) -> None:
+        """Give an outcome to requests of a chunk that have none: it never came back. Asked again, they had one."""
+        spot = locate(self.requests["digest"], requests["digest"])
         for index in np.flatnonzero((spot >= 0) & (self.found["outcome"] == PENDING)).tolist():
             if index not in self._before:
                 self.found[index]["outcome"] = CODE[outcome]
                 self.errors[index] = why
 
-    def left_out(self, chunk: ChunkRecord, map_file: Path, found: np.ndarray[Any, Any], why: str) -> None:
+    def left_out(
+        self, chunk: ChunkRecord, requests: np.ndarray[Any, Any], found: np.ndarray[Any, Any], why: str
+    ) -> None:
         """Requests without a line in what came back of a chunk: a failure like any other, by the order of tries."""
-        targets = self._targets(chunk, read_array(map_file))[found["outcome"] == PENDING]
+        targets = self._targets(chunk, requests)[found["outcome"] == PENDING]
         targets = targets[targets >= 0]
         origin = [known.id for known in self.chunks].index(chunk.id)
         missing = np.full(len(targets), CODE["missing"])

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dfbatch import schemas
 from dfbatch.backends.choose import choose, revive
-from dfbatch.errors import NoSuchRun, OptionError
+from dfbatch.errors import LedgerDamaged, NoSuchRun, OptionError
 from dfbatch.forecasts import Forecast
 from dfbatch.frames import adapter as adapter_of
 from dfbatch.ledger import Ledger, home
 from dfbatch.run.accounts import DAY, accounts
 from dfbatch.run.adopt import Adoption, named
 from dfbatch.run.claims import claim
+from dfbatch.run.damage import DAMAGED
 from dfbatch.run.driver import live
 from dfbatch.run.handle import Run
 from dfbatch.run.join import writer
+from dfbatch.run.lending import lend
 from dfbatch.run.listing import Listed, html, text
 from dfbatch.run.planning import planned
 from dfbatch.run.portable import unpacked
@@ -29,6 +31,8 @@ from dfbatch.run.prepare import prepare
 from dfbatch.run.preview import announced, at_once, check, quiet, spread
 from dfbatch.run.prices import known
 from dfbatch.run.prune import Pruned, prune
+from dfbatch.run.recovery import has_contents
+from dfbatch.run.repairs import Mend, Repair, Repaired, bring_back, unknown_runs
 from dfbatch.run.why import not_reused
 
 if TYPE_CHECKING:
@@ -199,6 +203,7 @@ class _Made:
             if self.options.notify is not None:
                 run.notify(self.options.notify)
             run.why = not_reused(place, ready.record, ready.claimed.cover)
+            lend(place, ready.record)
             then(run)
         except BaseException:
             ready.lock.release()
@@ -221,6 +226,9 @@ def open_run(run_id: Any, schema: Any = None, backend: Any = None) -> Run:
         record = place.run(run_id)
     with _guard:
         known = _known.get((place.folder, record.id))
+        if known is not None and known._work.damage is not None:  # noqa: SLF001 - of this room: it may be whole by now
+            del _known[place.folder, record.id]
+            known = None
         if known is not None and schema is None and backend is None:
             return known
         run = _opened(place, record, schema, backend)
@@ -256,6 +264,32 @@ def all_runs() -> Runs:
 def all_accounts(*, days: float, by: str) -> list[Account]:
     """What all runs cost in the last so many days."""
     return accounts(ledger(), since=time.time() - days * DAY, by=by)
+
+
+def repair_runs(run_id: str | None) -> Repaired:
+    """Mend what is damaged, of one run or of all; the ledger itself first."""
+    mends: list[Mend] = []
+    try:
+        ledger().look_at_all()
+    except LedgerDamaged:
+        close_ledgers()
+        mends = bring_back(home())
+        mends += unknown_runs(ledger())
+    place = ledger()
+    for record in [place.run(run_id)] if run_id is not None else place.runs():
+        run = open_run(record.id)
+        mends += _repair(run).mends()
+        if run.status == DAMAGED:
+            _known.pop((place.folder, record.id), None)  # it is read anew
+    return Repaired(tuple(mends))
+
+
+def _repair(run: Run) -> Repair:
+    """What mends the files of a run, by what is in memory too."""
+    work, rows = run._work, run._answers.rows  # noqa: SLF001 - of this room
+    whole = work.damage is None and has_contents(rows)
+    held = {"rows.npy": rows, "requests.npy": work.sheet.requests} if whole else {}
+    return Repair(work.ledger, run.record, work.sheet.schema, work.backend, held)
 
 
 def models() -> Models:

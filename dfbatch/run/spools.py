@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import compress
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,10 +16,13 @@ import numpy as np
 
 from dfbatch import chunks
 from dfbatch.distinct import locate
-from dfbatch.ledger.files import lines, read_array, write_array, write_blocks, write_lines
+from dfbatch.errors import LedgerDamaged
+from dfbatch.ledger.files import lines
 from dfbatch.ledger.records import ChunkRecord
-from dfbatch.ledger.states import PLANNED
+from dfbatch.ledger.states import COLLECTED, PLANNED
 from dfbatch.requests import NONCE_WIDTH, Body, Shared, body_length, custom_ids, marked
+from dfbatch.results import SUCCEEDED
+from dfbatch.run.recovery import asked_in, found_of
 
 if TYPE_CHECKING:
     from dfbatch.ledger import Ledger
@@ -117,8 +121,8 @@ def spool(
                 head=terms.head,
             )
             made.append(chunk)
-            write_array(ledger.chunk_file(chunk.id, "map.npy"), wanted.requests[which])
-            write_blocks(ledger.chunk_file(chunk.id, "spool"), wanted.lines_of(which))
+            ledger.write_array(ledger.chunk_file(chunk.id, "map.npy"), wanted.requests[which])
+            ledger.write_blocks(ledger.chunk_file(chunk.id, "spool"), wanted.lines_of(which))
     except BaseException:
         remove(ledger, [chunk.id for chunk in made])
         raise
@@ -157,12 +161,12 @@ def _pieces(
     """Chunks of this size, of all requests of a chunk or of a part of them."""
     path = ledger.chunk_file(chunk.id, "spool")
     part = np.arange(chunk.requests) if part is None else part
-    requests = read_array(ledger.chunk_file(chunk.id, "map.npy"))[part]
+    requests = asked_in(ledger, chunk)[part]
 
     def lines_of(which: np.ndarray[Any, Any]) -> Iterator[bytes]:
         wanted = np.zeros(chunk.requests, bool)
         wanted[part[which]] = True
-        return (line + b"\n" for line in compress(lines(path), wanted.tolist()))
+        return (line + b"\n" for line in compress(ledger.read_lines(path), wanted.tolist()))
 
     lengths = line_lengths(ledger, chunk)[part]
     return spool(ledger, record, Wanted(requests, lengths, lines_of), terms=Terms.as_asked(chunk, size), after=after)
@@ -170,19 +174,19 @@ def _pieces(
 
 def line_lengths(ledger: Ledger, chunk: ChunkRecord) -> np.ndarray[Any, Any]:
     """The bytes of each request's own part."""
-    return np.fromiter(map(len, lines(ledger.chunk_file(chunk.id, "spool"))), np.int64, chunk.requests)
+    return np.fromiter(map(len, ledger.read_lines(ledger.chunk_file(chunk.id, "spool"))), np.int64, chunk.requests)
 
 
 def remove(ledger: Ledger, chunk_ids: Iterable[str]) -> None:
     """Remove all files of these chunks, those that a kill left half written too."""
     for chunk_id in chunk_ids:
         for path in ledger.chunk_file(chunk_id, "*").parent.glob(f"{chunk_id}.*"):
-            path.unlink(missing_ok=True)
+            ledger.unlink(path)
 
 
 def body(ledger: Ledger, chunk: ChunkRecord, record: RunRecord, handed: Callable[[], None]) -> Body:
     """What is posted for a chunk, read from its spool as it goes; `handed` is called with the last of it."""
-    requests = read_array(ledger.chunk_file(chunk.id, "map.npy"))
+    requests = asked_in(ledger, chunk)
     ids = custom_ids(chunk.nonce, requests).tolist()
     return Body(chunk.bytes, shared_of(record, chunk.head), ids, _Lines(ledger, chunk.id), handed)
 
@@ -191,10 +195,10 @@ class _Lines:
     """A spool's lines, from the start each time they are asked for."""
 
     def __init__(self, ledger: Ledger, chunk_id: str) -> None:
-        self._path = ledger.chunk_file(chunk_id, "spool")
+        self._ledger, self._path = ledger, ledger.chunk_file(chunk_id, "spool")
 
     def __iter__(self) -> Iterator[bytes]:
-        return lines(self._path)
+        return self._ledger.read_lines(self._path)
 
 
 def shared_of(record: RunRecord, head: str, *, at_once: bool = False) -> Shared:
@@ -203,16 +207,46 @@ def shared_of(record: RunRecord, head: str, *, at_once: bool = False) -> Shared:
     return marked(shared, record.spec.cache) if record.spec.cache and not at_once else shared
 
 
-def parts_from(ledger: Ledger, chunks: Iterable[ChunkRecord], digests: np.ndarray[Any, Any]) -> dict[int, bytes]:
-    """The parts of these requests with their marks, by index in `digests`, from whatever spools still hold them."""
+def check_unsent(ledger: Ledger, chunk: ChunkRecord, record: RunRecord) -> None:
+    """Raise LedgerDamaged where what is to be sent is not what was planned; without a checksum its lengths tell."""
+    path = ledger.chunk_file(chunk.id, "spool")
+    ledger.check(path)
+    if not ledger.is_noted(path):
+        lengths = [len(line) for line in lines(path)]
+        if len(lengths) != chunk.requests or chunk.bytes != body_length(
+            shared_of(record, chunk.head), sum(lengths), len(lengths)
+        ):
+            raise ledger.damaged(path, "is not what was written: its requests have other lengths")
+
+
+def parts_from(
+    ledger: Ledger,
+    chunks: Iterable[ChunkRecord],
+    digests: np.ndarray[Any, Any],
+    *,
+    damaged: Callable[[LedgerDamaged], None] = lambda _: None,
+) -> dict[int, bytes]:
+    """The parts of these requests with their marks, by index in `digests`, from whatever spools still hold them.
+
+    `damaged` is told of spools that should, and do not any more.
+    """
     found: dict[int, bytes] = {}
     for chunk in chunks:
-        path = ledger.chunk_file(chunk.id, "spool")
-        if chunk.kind == "corrected" or not path.exists():  # a corrected part has turns that the user did not write
+        if chunk.kind == "corrected":  # a corrected part has turns that the user did not write
             continue
-        spot = locate(read_array(ledger.chunk_file(chunk.id, "map.npy"))["digest"], digests)
+        path = ledger.chunk_file(chunk.id, "spool")
+        try:
+            ledger.check(path)
+        except LedgerDamaged as damage:
+            if path.exists() or not is_spent(ledger, chunk):
+                damaged(damage)
+            continue
+        spot = locate(asked_in(ledger, chunk)["digest"], digests)
         held = zip(spot.tolist(), lines(path), strict=True)
-        found.update((index, line) for index, line in held if index >= 0 and line)
+        try:
+            found.update((index, line) for index, line in held if index >= 0 and line)
+        except ValueError:  # of a ledger without checksums
+            damaged(ledger.damaged(path, "has another number of lines than it had"))
     return found
 
 
@@ -220,7 +254,15 @@ def shrink(ledger: Ledger, chunk_id: str, keep: np.ndarray[Any, Any]) -> None:
     """Empty the lines of a spool that are no longer needed; where none is, it goes as a whole."""
     path = ledger.chunk_file(chunk_id, "spool")
     if not keep.any():
-        path.unlink(missing_ok=True)
-    elif path.exists():
-        held = lines(path)
-        write_lines(path, (line if kept else b"" for line, kept in zip(held, keep.tolist(), strict=True)))
+        ledger.unlink(path)
+        return
+    with suppress(LedgerDamaged, ValueError):  # it stays as it is: what asks for it is told
+        held = ledger.read_lines(path)
+        ledger.write_lines(path, (line if kept else b"" for line, kept in zip(held, keep.tolist(), strict=True)))
+
+
+def is_spent(ledger: Ledger, chunk: ChunkRecord) -> bool:
+    """Whether nothing of a chunk's spool is needed any more: all of it was answered, and it was removed."""
+    with suppress(LedgerDamaged):
+        return chunk.state == COLLECTED and bool((found_of(ledger, chunk)["outcome"] == SUCCEEDED).all())
+    return False

@@ -19,13 +19,14 @@ import msgspec
 import numpy as np
 
 from dfbatch.distinct import locate
-from dfbatch.ledger.files import read_array
+from dfbatch.errors import LedgerDamaged
 from dfbatch.ledger.states import ABANDONED, RELEASED, SPLIT
 from dfbatch.results import CODE, SUCCEEDED, meaning, parse
 from dfbatch.run.again import ask, changed_terms, unanswered
 from dfbatch.run.claims import cover
 from dfbatch.run.limits import as_told
 from dfbatch.run.prices import known
+from dfbatch.run.recovery import asked_in
 from dfbatch.run.report import raw_line
 from dfbatch.run.spools import Terms
 
@@ -60,7 +61,7 @@ def _tried(ledger: Ledger, sheet: Sheet, own: list[ChunkRecord], kind: str) -> n
     counts = np.zeros(len(sheet.requests), np.int64)
     for chunk in own:
         if chunk.kind == kind and chunk.state not in (RELEASED, SPLIT, ABANDONED):
-            digests = read_array(ledger.chunk_file(chunk.id, "map.npy"))["digest"]
+            digests = asked_in(ledger, chunk)["digest"]
             counts += locate(sheet.requests["digest"], digests) >= 0
     return counts
 
@@ -171,7 +172,10 @@ def draw_on_later(ledger: Ledger, record: RunRecord, sheet: Sheet) -> bool:
     if not record.spec.reuse or not len(failed):
         return False
     version = ledger.claims_version(record.shared)
-    found = cover(ledger, record.shared, sheet.requests["digest"][failed], allowed=record.max_tokens)
+    try:
+        found = cover(ledger, record.shared, sheet.requests["digest"][failed], allowed=record.max_tokens)
+    except LedgerDamaged:  # nothing is drawn on that cannot be read
+        return False
     here = {chunk.id for chunk in ledger.chunks(record.id)}
     new = [chunk_id for chunk_id in found.chunks if chunk_id not in here]
     return bool(new) and ledger.begin(record, (), new, shared=record.shared, unless_changed=version)

@@ -14,10 +14,10 @@ import msgspec
 import numpy as np
 
 from dfbatch.distinct import locate
-from dfbatch.errors import LedgerError, ModelChangedWarning, explain, outside
-from dfbatch.ledger.files import read_array
+from dfbatch.errors import LedgerDamaged, LedgerError, ModelChangedWarning, explain, outside
 from dfbatch.ledger.states import ACCEPTED, COLLECTED
 from dfbatch.results import CODE
+from dfbatch.run.recovery import asked_in, found_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 def not_reused(ledger: Ledger, record: RunRecord, cover: Cover) -> str:
     """One line; empty where all is reused, or no earlier run was on the rows that are asked."""
     with contextlib.suppress(LedgerError, ValueError):  # files of an earlier run that cannot be read say nothing
-        rows = read_array(ledger.run_file(record.id, "rows.npy"))
+        rows = ledger.read_array(ledger.run_file(record.id, "rows.npy"))
         new = np.flatnonzero(rows["request"] >= 0)
         new = new[~cover.covered[rows["request"][new]]]
         if not len(new):
@@ -68,7 +68,10 @@ def _nearest(ledger: Ledger, record: RunRecord, sample: Array) -> tuple[RunRecor
     distinct = np.unique(sample["content"])
     found: list[tuple[int, int, RunRecord, list[str]]] = []
     for known in alike[:LOOKED_AT]:
-        contents = read_array(ledger.run_file(known.id, "rows.npy"))["content"]
+        try:
+            contents = ledger.read_array(ledger.run_file(known.id, "rows.npy"))["content"]
+        except LedgerDamaged:
+            continue
         shared = int((np.unique(locate(contents, distinct)) >= 0).sum())
         if 2 * shared >= len(distinct) and any(chunk.state in ACCEPTED for chunk in ledger.chunks(known.id)):
             changes = _changes(ledger, known, record, sample)
@@ -128,8 +131,8 @@ def _prompts(old: RunRecord, new: RunRecord) -> Iterator[str]:
 
 def _unseen(ledger: Ledger, old: RunRecord, new: RunRecord, sample: Array) -> str:
     """Why, where the call is the same as far as it can be told."""
-    asked = read_array(ledger.run_file(new.id, "requests.npy"))["digest"][sample["request"]]
-    if (locate(asked, read_array(ledger.run_file(old.id, "requests.npy"))["digest"]) >= 0).any():
+    asked = ledger.read_array(ledger.run_file(new.id, "requests.npy"))["digest"][sample["request"]]
+    if (locate(asked, ledger.read_array(ledger.run_file(old.id, "requests.npy"))["digest"]) >= 0).any():
         cut = new.max_tokens > old.max_tokens and _were_cut(ledger, old, asked)
         return (
             f"its answers to them were cut at max_tokens={old.max_tokens}" if cut else "it has no final answer to them"
@@ -144,8 +147,8 @@ def _unseen(ledger: Ledger, old: RunRecord, new: RunRecord, sample: Array) -> st
 def _were_cut(ledger: Ledger, old: RunRecord, asked: Array) -> bool:
     """Whether the answers to these requests were cut short, as far as they came."""
     for chunk in ledger.chunks(old.id, COLLECTED):
-        outcomes = read_array(ledger.chunk_file(chunk.id, "found.npy"))["outcome"]
-        cut = read_array(ledger.chunk_file(chunk.id, "map.npy"))["digest"][outcomes == CODE["truncated"]]
+        outcomes = found_of(ledger, chunk)["outcome"]
+        cut = asked_in(ledger, chunk)["digest"][outcomes == CODE["truncated"]]
         if (locate(asked, cut) >= 0).any():
             return True
     return False

@@ -7,14 +7,15 @@ laid this very value under this name for a row of the same content, or of the sa
 from __future__ import annotations
 
 import hashlib
+import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from dfbatch.columns import Builder, prints
-from dfbatch.errors import ColumnClash, explain
-from dfbatch.ledger.files import lines, read_array, write_array
+from dfbatch.errors import ColumnClash, LedgerDamaged, explain
 from dfbatch.run.rows import BLOCK, contents, encoded_keys, key_digests
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from dfbatch.ledger.records import RunRecord
 
     Array = np.ndarray[Any, np.dtype[Any]]
+
+log = logging.getLogger("dfbatch")
 
 _BEFORE: Final = np.dtype([("row", "<i8"), ("print", "<u8")])  # what a run laid for a row before what it laid last
 _ODD: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -118,15 +121,14 @@ def note(ledger: Ledger, record: RunRecord, columns: Sequence[Column]) -> None:
     """
     for column in columns:
         now, path = prints(column), _file(ledger, record.id, column.name)
-        if path.exists():
-            last = read_array(path)
+        if path.exists() and len(last := _kept(ledger, path, now)):
             gone = np.flatnonzero((last != now) & (last != 0))
             if len(gone):
                 older = np.empty(len(gone), _BEFORE)
                 older["row"], older["print"] = gone, last[gone]
                 kept = np.unique(np.concatenate([_before(ledger, record.id, column.name), older]))
-                write_array(_file(ledger, record.id, column.name, "before"), kept, durable=False)
-        write_array(path, now, durable=False)
+                ledger.write_array(_file(ledger, record.id, column.name, "before"), kept, durable=False)
+        ledger.write_array(path, now, durable=False)
         ledger.wrote(record.id, column.name, column.kind)
 
 
@@ -136,7 +138,20 @@ def _file(ledger: Ledger, run_id: str, name: str, what: str = "wrote") -> Path:
 
 def _before(ledger: Ledger, run_id: str, name: str) -> Array:
     path = _file(ledger, run_id, name, "before")
-    return read_array(path) if path.exists() else np.empty(0, _BEFORE)
+    return _kept(ledger, path, np.empty(0, _BEFORE)) if path.exists() else np.empty(0, _BEFORE)
+
+
+def _kept(ledger: Ledger, path: Path, like: Array) -> Array:
+    """What was noted; nothing where the note is damaged: it says what may be replaced, and what is not known is not.
+
+    `run.result()` and `run.join(df)` note it anew.
+    """
+    try:
+        read = ledger.read_array(path)
+    except LedgerDamaged as damage:
+        log.warning("%s: what it laid is not known again until it is laid anew", str(damage).partition("\n")[0])
+        return like[:0]
+    return read if read.dtype == like.dtype else like[:0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +235,8 @@ class _Rows:
 
     def _laid(self, record: RunRecord, name: str) -> tuple[Array, Array]:
         """All that a run ever laid under this name: its rows, and the fingerprints."""
-        last, before = read_array(_file(self.ledger, record.id, name)), _before(self.ledger, record.id, name)
+        last = _kept(self.ledger, _file(self.ledger, record.id, name), np.empty(0, np.uint64))
+        before = _before(self.ledger, record.id, name)
         at = np.flatnonzero(last)
         return np.concatenate([at, before["row"]]), np.concatenate([last[at], before["print"]])
 
@@ -228,11 +244,13 @@ class _Rows:
         """The frame's rows and the run's as numbers that are equal where their content is; again for their key."""
         names, spec = self.adapter.names(self.frame), record.spec
         if set(spec.reads) <= set(names):
-            rows = read_array(self.ledger.run_file(record.id, "rows.npy"))
-            yield self._contents(tuple(spec.reads)), _halves(rows["content"])
+            with suppress(LedgerDamaged):  # rows of a run whose file is damaged are not known again
+                rows = self.ledger.read_array(self.ledger.run_file(record.id, "rows.npy"))
+                yield self._contents(tuple(spec.reads)), _halves(rows["content"])
         if spec.key in names:
-            held = list(lines(self.ledger.run_file(record.id, "keys.jsonl")))
-            yield self._keys(str(spec.key)), _halves(key_digests(held))
+            with suppress(LedgerDamaged):
+                held = list(self.ledger.read_lines(self.ledger.run_file(record.id, "keys.jsonl")))
+                yield self._keys(str(spec.key)), _halves(key_digests(held))
 
     def _contents(self, reads: tuple[str, ...]) -> Array:
         if reads not in self._kept:

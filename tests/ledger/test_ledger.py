@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dfbatch.errors import LedgerError, NoSuchRun
+from dfbatch.errors import LedgerDamaged, LedgerError, NoSuchRun
 from dfbatch.kinds import TEXT, Kind
 from dfbatch.ledger import Ledger, home
 
@@ -226,13 +226,16 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     )
 
 
-def test_a_file_that_is_no_ledger_is_named(tmp_path: Path) -> None:
-    (tmp_path / "ledger.sqlite").write_bytes(b"something else, and long enough to be looked at" * 100)
-    with pytest.raises(LedgerError) as caught:
+def test_a_file_that_is_no_ledger_is_named_and_stays_as_it_is(tmp_path: Path) -> None:
+    other = b"something else, and long enough to be looked at" * 100
+    (tmp_path / "ledger.sqlite").write_bytes(other)
+    with pytest.raises(LedgerDamaged) as caught:
         Ledger(tmp_path)
 
+    assert (tmp_path / "ledger.sqlite").read_bytes() == other
     assert str(caught.value) == (
-        f"the ledger cannot use {tmp_path}/ledger.sqlite: file is not a database\n"
-        "nothing is sent without a ledger: it is what keeps answers from being paid twice\n"
-        "Hint: make the folder writable, or set DFBATCH_HOME to one that is"
+        f"the ledger {tmp_path}/ledger.sqlite cannot be read: file is not a database\n"
+        "there is no backup of it; nothing is sent, so that nothing is paid twice, and no file was changed\n"
+        "Hint: dfbatch.repair() puts the damaged file aside and begins an empty ledger; dfbatch.adopt() then lays the"
+        " batches of the last 29 days back onto their rows, for free"
     )

@@ -73,6 +73,17 @@ def test_looking_at_a_lock_does_not_take_it_from_its_holder(tmp_path: Path) -> N
     one.release()
 
 
+def test_garbage_in_the_file_of_a_lock_keeps_nobody_out_and_lets_nobody_in(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.write_bytes(b"no database at all, and long enough to be looked at" * 100)
+    one = Lock(path)
+
+    assert one.is_free()
+    assert one.acquire()
+    assert not Lock(path).acquire()
+    one.release()
+
+
 def test_a_lock_may_be_released_by_another_thread(tmp_path: Path) -> None:
     lock = Lock(tmp_path / "lock")
     lock.acquire()

@@ -152,8 +152,8 @@ def filled(ledger: Ledger, raw: bytes, requests: np.ndarray[Any, Any] = REQUESTS
     path = ledger.chunk_file("c", "jsonl")
     path.write_bytes(raw)
     path.chmod(0o600)
-    sheet.take(CHUNK, ledger.chunk_file("c", "map.npy"), path)
-    sheet.absent(ledger.chunk_file("c", "map.npy"), "missing", "no line")
+    sheet.take(CHUNK, REQUESTS, path)
+    sheet.absent(REQUESTS, "missing", "no line")
     return sheet
 
 
@@ -236,10 +236,10 @@ def test_a_line_of_gigabytes_is_passed_over_in_bounded_memory(ledger: Ledger) ->
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (held + (1 << 30), before[1]))
     try:
-        sheet.take(CHUNK, ledger.chunk_file("c", "map.npy"), path)
+        sheet.take(CHUNK, REQUESTS, path)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
-    sheet.absent(ledger.chunk_file("c", "map.npy"), "missing", "no line")
+    sheet.absent(REQUESTS, "missing", "no line")
 
     assert [outcome for outcome, *_ in laid(sheet)] == ["succeeded", "refused", *["missing"] * 4]
 
@@ -257,8 +257,8 @@ def test_two_downloads_of_one_chunk_leave_what_either_held(
         raw += b"\n".join(block)[: data.draw(st.integers(0, 2000))] + b"\n"
         path.write_bytes(raw)
         path.chmod(0o600)
-        sheet.take(CHUNK, ledger.chunk_file("c", "map.npy"), path)
-    sheet.absent(ledger.chunk_file("c", "map.npy"), "missing", "no line")
+        sheet.take(CHUNK, REQUESTS, path)
+    sheet.absent(REQUESTS, "missing", "no line")
 
     assert laid(sheet) == laid(filled(ledger, raw))
 
@@ -272,7 +272,7 @@ def test_rows_of_other_runs_in_a_chunk_are_judged_and_not_laid(ledger: Ledger) -
     path = ledger.chunk_file("c", "jsonl")
     path.write_bytes(b"\n".join(line(at, "succeeded") for at in range(SIZE)))
     path.chmod(0o600)
-    found = sheet.take(CHUNK, ledger.chunk_file("c", "map.npy"), path)
+    found = sheet.take(CHUNK, REQUESTS, path)
 
     assert (found["outcome"] == 1).all()
     assert [str(cell)[:24] for cell in cells(sheet.columns()[0], [0, 1])] == [IDS[4], IDS[1]]
@@ -287,6 +287,6 @@ def test_later_tries_take_the_place_of_all_but_a_success(ledger: Ledger, order: 
     for number, at in enumerate(order):
         path.write_bytes(line(0, kinds[at]))
         path.chmod(0o600)
-        sheet.take(replace(CHUNK, id=f"try-{number}"), ledger.chunk_file("c", "map.npy"), path)
+        sheet.take(replace(CHUNK, id=f"try-{number}"), REQUESTS, path)
 
     assert OUTCOMES[sheet.found[0]["outcome"]] == "succeeded"
