@@ -25,7 +25,19 @@ PACKAGE = Path(__file__).parents[1] / "dfbatch"
 VALUES = [
     *("version", "errors", "kinds", "models", "options", "prompts", "schemas", "requests"),
     "contradictions",
-    *("chunks", "results", "columns", "pictures", "pricing", "caching", "bounds", "distinct", "lengths", "forecasts"),
+    *(
+        "chunks",
+        "results",
+        "columns",
+        "pictures",
+        "pricing",
+        "caching",
+        "bounds",
+        "proportions",
+        "distinct",
+        "lengths",
+        "forecasts",
+    ),
     *("hits", "jobs"),
 ]
 INSIDE = {  # the order of files in values that are packages

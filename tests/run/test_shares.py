@@ -10,11 +10,12 @@ import pytest
 from pydantic import BaseModel
 
 import dfbatch
-from dfbatch.bounds import wilson
 from dfbatch.emulator import Server
 from dfbatch.emulator.errors import ApiError
 from dfbatch.errors import UnknownColumn
 from dfbatch.progress import summary
+from dfbatch.proportions import exact
+from dfbatch.results import PENDING
 from dfbatch.testing import answers
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def run_over(frame: Any, **options: Any) -> dfbatch.Run:
 
 
 def test_each_label_has_its_rows_its_share_and_an_interval(new: New) -> None:
-    run = run_over(new({"text": ["goal!", "goal", "goal", "chip"]}))
-    low, high = wilson(3, 4)
+    run = run_over(new({"text": ["goal!", "goal", "one more goal", "chip"]}))
+    low, high = exact(0.75, 4)
 
     table = run.shares("topic")
     assert {name: list(table[name]) for name in table.columns} == {
@@ -60,8 +61,9 @@ def test_each_label_has_its_rows_its_share_and_an_interval(new: New) -> None:
         "label": ["sport", "tech"],
         "rows": [3, 1],
         "share": [0.75, 0.25],
-        "low": [low, wilson(1, 4)[0]],
-        "high": [high, wilson(1, 4)[1]],
+        "low": pytest.approx([low, 1 - high]),
+        "high": pytest.approx([high, 1 - low]),
+        "about": ["more rows like these"] * 2,
     }
     assert list(run.shares()["label"]) == ["sport", "tech", "False", "True"]
     assert list(run.shares()["rows"]) == [3, 1, 3, 1]
@@ -84,13 +86,63 @@ def test_a_column_without_labels_is_named() -> None:
         run_over(pl.DataFrame({"text": ["goal"]})).shares("words")
 
 
-def test_an_interval_of_95_percent_holds_the_true_share_in_about_95_of_100() -> None:
-    chance = np.random.default_rng(0)
-    for true in (0.05, 0.3, 0.5):
-        counts = chance.binomial(60, true, 2_000).tolist()
-        held = np.mean([low <= true <= high for low, high in (wilson(count, 60) for count in counts)])
+def test_equal_rows_are_told_once_by_chance(new: New) -> None:
+    """Six hundred rows of two texts know as little as two texts."""
+    run = run_over(new({"text": ["goal"] * 300 + ["chip"] * 300}))
+    table = run.shares("topic")
 
-        assert 0.93 <= held <= 0.98
+    assert (list(table["low"]), list(table["high"])) == (
+        pytest.approx([exact(0.5, 2)[0]] * 2),
+        pytest.approx([exact(0.5, 2)[1]] * 2),
+    )
+
+
+def test_equal_rows_asked_each_on_its_own_are_no_more_than_one_text() -> None:
+    once, each = (run_over(pl.DataFrame({"text": ["goal"] * 9 + ["chip"]}), dedupe=way) for way in (True, False))
+
+    assert once.shares("topic").rows() == each.shares("topic").rows()
+
+
+def test_the_samples_of_a_row_are_one_vote_for_its_share() -> None:
+    frame = pl.DataFrame({"text": ["goal", "goal 2", "chip", "chip 2", "chip 3"]})
+
+    assert run_over(frame).shares().rows() == run_over(frame, samples=3).shares().rows()
+
+
+def test_rows_that_do_not_fit_may_have_any_label() -> None:
+    texts = [f"goal {at}" for at in range(60)] + ["bad"] * 20
+    run = run_over(pl.DataFrame({"text": texts}), retries=0, correct=False)
+    sport = run.shares("topic").row(0, named=True)
+
+    assert (sport["share"], sport["high"]) == (1.0, 1.0)
+    assert sport["low"] < 60 / 80
+    assert sport["about"] == "more rows like these, whatever 20 rows without an answer would say"
+
+
+def test_while_rows_wait_in_the_frames_order_there_is_no_interval() -> None:
+    table = waiting(budget=None).shares("topic")
+
+    assert (table["low"].null_count(), table["high"].null_count()) == (2, 2)
+    assert table["about"][0] == "no interval: rows wait for an answer, and those answered are no random part"
+
+
+def test_while_rows_wait_in_random_order_the_interval_is_about_the_frame() -> None:
+    row = waiting(budget=100.0).shares("topic").row(0, named=True)
+
+    assert row["about"] == "all rows of this frame"
+    assert row["low"] <= 0.5 <= row["high"]
+
+
+def waiting(**options: Any) -> dfbatch.Run:
+    """A run over a frame sorted by topic whose first chunk alone is answered."""
+    texts = [f"goal {at}" for at in range(40)] + [f"chip {at}" for at in range(40)]
+    run = run_over(pl.DataFrame({"text": texts}), chunk_size=40, **options)
+    sheet = run._answers.sheet
+    late = sheet.source == 1
+    sheet.found["outcome"][late], sheet.source[late] = PENDING, -1
+    for builder in sheet._builders:
+        builder.valid[late] = False
+    return run
 
 
 def test_causes_that_differ_in_the_value_alone_are_one() -> None:
