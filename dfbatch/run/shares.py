@@ -69,7 +69,7 @@ class Lacking(NamedTuple):
 
 def _lacking(sheet: Sheet, record: RunRecord, standing: Array) -> Lacking:
     outcomes = sheet.outcomes(standing)
-    count = max(1, np.count_nonzero(outcomes != CODE["skipped"]))
+    count = int(np.count_nonzero(outcomes != CODE["skipped"]))
     tried = np.zeros(len(outcomes), bool)
     tried[standing >= 0] = sheet.source[standing[standing >= 0]] >= 0
     pending, late = outcomes == PENDING, np.isin(outcomes, _codes(LATE))
@@ -104,7 +104,7 @@ def _drawn(sheet: Sheet, record: RunRecord) -> bool:
         for chunk in sheet.chunks
     ]
     random = np.array([*chosen, False])[sources]
-    return bool(len(random)) and np.count_nonzero(~random) <= FEW * len(random)
+    return bool(len(random) and np.count_nonzero(~random) <= FEW * len(random))
 
 
 def _units(rows: Array) -> Array:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
+import msgspec
 import polars as pl
 import pytest
 from pydantic import BaseModel
@@ -12,10 +13,10 @@ from pydantic import BaseModel
 import dfbatch
 from dfbatch.emulator import Server
 from dfbatch.emulator.errors import ApiError
-from dfbatch.errors import UnknownColumn
+from dfbatch.errors import BudgetReached, UnknownColumn
 from dfbatch.progress import summary
 from dfbatch.proportions import exact
-from dfbatch.results import PENDING
+from dfbatch.run.shares import shares
 from dfbatch.testing import answers
 
 if TYPE_CHECKING:
@@ -89,12 +90,9 @@ def test_a_column_without_labels_is_named() -> None:
 def test_equal_rows_are_told_once_by_chance(new: New) -> None:
     """Six hundred rows of two texts know as little as two texts."""
     run = run_over(new({"text": ["goal"] * 300 + ["chip"] * 300}))
-    table = run.shares("topic")
+    table, (low, high) = run.shares("topic"), exact(0.5, 2)
 
-    assert (list(table["low"]), list(table["high"])) == (
-        pytest.approx([exact(0.5, 2)[0]] * 2),
-        pytest.approx([exact(0.5, 2)[1]] * 2),
-    )
+    assert [*table["low"], *table["high"]] == pytest.approx([low, low, high, high])
 
 
 def test_equal_rows_asked_each_on_its_own_are_no_more_than_one_text() -> None:
@@ -119,30 +117,35 @@ def test_rows_that_do_not_fit_may_have_any_label() -> None:
     assert sport["about"] == "more rows like these, whatever 20 rows without an answer would say"
 
 
-def test_while_rows_wait_in_the_frames_order_there_is_no_interval() -> None:
-    table = waiting(budget=None).shares("topic")
+@pytest.fixture
+def paused() -> dfbatch.Run:
+    """A run over a frame sorted by topic whose budget is reached before all of it is asked."""
+    texts = [f"goal {at}" for at in range(250)] + [f"chip {at}" for at in range(250)]
+    with Server(engine=label) as server:
+        backend = dfbatch.Anthropic(api_key="k", base_url=server.url)
+        with pytest.raises(BudgetReached):
+            run_over(pl.DataFrame({"text": texts}), backend=backend, budget=0.02)
+    return dfbatch.last_run()
 
-    assert (table["low"].null_count(), table["high"].null_count()) == (2, 2)
-    assert table["about"][0] == "no interval: rows wait for an answer, and those answered are no random part"
 
+def test_while_rows_wait_in_random_order_the_interval_is_about_the_frame(paused: dfbatch.Run) -> None:
+    row = paused.shares("topic").row(0, named=True)
 
-def test_while_rows_wait_in_random_order_the_interval_is_about_the_frame() -> None:
-    row = waiting(budget=100.0).shares("topic").row(0, named=True)
-
+    assert 20 < 500 - paused.counts["pending"] < 480
     assert row["about"] == "all rows of this frame"
     assert row["low"] <= 0.5 <= row["high"]
+    assert "the interval is about all rows of this frame" in summary.html(paused.snapshot())
 
 
-def waiting(**options: Any) -> dfbatch.Run:
-    """A run over a frame sorted by topic whose first chunk alone is answered."""
-    texts = [f"goal {at}" for at in range(40)] + [f"chip {at}" for at in range(40)]
-    run = run_over(pl.DataFrame({"text": texts}), chunk_size=40, **options)
-    sheet = run._answers.sheet
-    late = sheet.source == 1
-    sheet.found["outcome"][late], sheet.source[late] = PENDING, -1
-    for builder in sheet._builders:
-        builder.valid[late] = False
-    return run
+def test_while_rows_wait_in_another_order_there_is_no_interval(paused: dfbatch.Run) -> None:
+    """Without a budget the frame's own order is kept."""
+    known, spec = paused._answers, msgspec.structs.replace(paused._answers.record.spec, budget=None)
+    found = shares(known.sheet, replace(known.record, spec=spec), known.rows, known.standing)
+
+    assert [(share.low, share.high) for share in found] == [(None, None)] * 4
+    assert found[0].about == "no interval: rows wait for an answer, and those answered are no random part"
+    seen = replace(paused.snapshot(), shares=tuple(found))
+    assert " % (" not in summary.html(seen)
 
 
 def test_causes_that_differ_in_the_value_alone_are_one() -> None:
