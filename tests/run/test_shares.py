@@ -124,7 +124,9 @@ def paused() -> dfbatch.Run:
     with Server(engine=label) as server:
         backend = dfbatch.Anthropic(api_key="k", base_url=server.url)
         with pytest.raises(BudgetReached):
-            run_over(pl.DataFrame({"text": texts}), backend=backend, budget=0.02)
+            run_over(
+                pl.DataFrame({"text": texts}), backend=backend, model="claude-haiku-4-5", max_tokens=50, budget=0.025
+            )
     return dfbatch.last_run()
 
 
