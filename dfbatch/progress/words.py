@@ -92,7 +92,8 @@ def interval(share: float, low: float | None, high: float | None) -> str:
     told = told.replace("%", " %").replace("  ", " ")
     if low is None or high is None or low >= high:
         return told
-    return f"{told} ({math.floor(low * 100)} % to {math.ceil(high * 100)} %)"
+    start = min(99, math.floor(round(low * 100, 6)))  # 0.57 * 100 is 56.99999999999999
+    return f"{told} ({start} % to {max(start + 1, math.ceil(round(high * 100, 6)))} %)"
 
 
 def duration(seconds: float) -> str:

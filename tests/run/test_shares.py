@@ -135,7 +135,9 @@ def test_while_rows_wait_in_random_order_the_interval_is_about_the_frame(paused:
 
     assert 20 < 500 - paused.counts["pending"] < 480
     assert row["about"] == "all rows of this frame"
-    assert row["low"] <= 0.5 <= row["high"]
+    assert (
+        row["rows"] / 500 <= row["low"] < row["share"] < row["high"] <= (row["rows"] + paused.counts["pending"]) / 500
+    )
     assert "the interval is about all rows of this frame" in summary.html(paused.snapshot())
 
 
