@@ -43,14 +43,15 @@ def span(low: float, likely: float, high: float, actual: float | None, alt: str,
     return _image([*shapes, _frame(width)], alt, width)
 
 
-def whisker(share: float, low: float, high: float, alt: str, *, width: int = WIDTH) -> str:
-    """A share of a whole as a bar, with the interval in which it lies as a line over its end."""
-    shapes = [
-        _box(0, 2, share * width, HEIGHT - 4, INK),
-        _box(low * width, HEIGHT / 2 - 1, max(1.0, (high - low) * width), 2, MARK),
-        _tick(low * width, MARK),
-        _tick(high * width, MARK),
-    ]
+def whisker(share: float, low: float | None, high: float | None, alt: str, *, width: int = WIDTH) -> str:
+    """A share of a whole as a bar, with the interval in which it lies, if any, as a line over its end."""
+    shapes = [_box(0, 2, share * width, HEIGHT - 4, INK)]
+    if low is not None and high is not None:
+        shapes += [
+            _box(low * width, HEIGHT / 2 - 1, max(1.0, (high - low) * width), 2, MARK),
+            _tick(low * width, MARK),
+            _tick(high * width, MARK),
+        ]
     return _image([*shapes, _frame(width)], alt, width)
 
 

@@ -35,6 +35,7 @@ VALUES = [
         "caching",
         "bounds",
         "waves",
+        "proportions",
         "distinct",
         "lengths",
         "forecasts",

@@ -41,14 +41,15 @@ class Peek:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How often a label was given: in so many rows, that share of the answered ones, from `low` to `high`."""
+    """How often a label was given: in so many rows, that share of the answered ones, from `low` to `high` (or None)."""
 
     column: str
     label: str
     rows: int
     share: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+    about: str = ""  # what the interval is about, or why there is none
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dfbatch.progress import Cause, Share, Snapshot
 
 COLUMNS_SHOWN, LABELS_SHOWN = 3, 12
+CHANCE = "chance alone, not how often the model errs"
 IDS_SHOWN = 12
 """A run may have a thousand batches; the ledger has all their ids."""
 
@@ -101,13 +102,19 @@ def _labels_of(found: list[Share]) -> str:
     often = sorted(found, key=lambda share: -share.rows)
     lines = []
     for share in often[:LABELS_SHOWN]:
-        told = f"{share.share:.0%} ({share.low:.0%} to {share.high:.0%})"
+        told = words.interval(share.share, share.low, share.high)
         drawn = pictures.whisker(share.share, share.low, share.high, f"{share.label}: {told}")
         lines.append((share.label, f"{share.rows:,}", told, drawn))
     rest = len(often) - LABELS_SHOWN
     lines += [(f"{rest:,} more", f"{sum(share.rows for share in often[LABELS_SHOWN:]):,}", "", "")] if rest > 0 else []
-    head = (found[0].column, "rows", "share (95 % interval)", "")
-    return f'<div style="margin-top:.6em">{pictures.table(head, lines, pictures=3)}</div>'
+    known = found[0].low is not None
+    head = (found[0].column, "rows", "share (95 % interval)" if known else "share", "")
+    about = f"the interval is about {found[0].about}" if known and found[0].about else found[0].about
+    told = "; ".join(filter(None, ["share of answered rows", CHANCE if known else "", about]))
+    return (
+        f'<div style="margin-top:.6em">{pictures.table(head, lines, pictures=3)}'
+        f'<p style="margin:0">{escape(told)}</p></div>'
+    )
 
 
 def _failures(snapshot: Snapshot) -> str:

@@ -5,6 +5,7 @@ How they are laid out is in `summary.py` (static text and HTML), `panel.py`, `ba
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,23 @@ def share(count: int, rows: int) -> str:
     """
     tenths = count * 1000 // rows if rows else 0
     return "<0.1 %" if count and not tenths else f"{tenths / 10:.1f} %"
+
+
+def interval(share: float, low: float | None, high: float | None) -> str:
+    """A share with its interval, rounded outwards, so that it stays one; only all is 100 %, only none is 0 %.
+
+    >>> interval(0.996, 0.981, 0.9999), interval(1, 0.9801, 1), interval(0.5, None, None)
+    ('99.6 % (98 % to 100 %)', '100 % (98 % to 100 %)', '50 %')
+    >>> interval(1, 0.99999, 1), interval(0.0001, 0.00005, 0.0002)
+    ('100 % (99 % to 100 %)', '<0.1 % (0 % to 1 %)')
+    """
+    near = 0 < share < 0.01 or 0.99 < share < 1
+    told = (">99.9 %" if share > 0.999 else "<0.1 %" if share < 0.001 else f"{share:.1%}") if near else f"{share:.0%}"
+    told = told.replace("%", " %").replace("  ", " ")
+    if low is None or high is None or low >= high:
+        return told
+    start = min(99, math.floor(round(low * 100, 6)))  # 0.57 * 100 is 56.99999999999999
+    return f"{told} ({start} % to {max(start + 1, math.ceil(round(high * 100, 6)))} %)"
 
 
 def duration(seconds: float) -> str:

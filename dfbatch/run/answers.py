@@ -134,7 +134,7 @@ class Answers:
 
     def shares(self) -> list[Share]:
         """How often each label was given."""
-        return shares.shares(self.sheet, self.record, self.take)
+        return shares.shares(self.sheet, self.record, self.rows, self.standing)
 
     def objects(self, schema: Schema) -> list[Any]:
         """One instance of the schema a row, None where there is no answer."""

@@ -315,7 +315,12 @@ class Run:
         return by_name(self._library()).new(self._answers.failed())
 
     def shares(self, column: str | None = None) -> Any:
-        """How often each label was given: column, label, rows, share, and the ends of its interval (95 %, Wilson)."""
+        """How often each label was given: share of answered rows; chance alone, not how often the model errs.
+
+        Columns: `column`, `label` (text), `rows` (integer), `share`, `low`, `high` (floats; the ends of the 95 %
+        interval, missing where there is none), `about` (text: what the interval is about, or why there is none).
+        Equal rows count once for chance; rows refused, cut or invalid may have any label, and both ends allow for it.
+        """
         self._load()
         return by_name(self._library()).new(as_columns(self._answers.shares(), column))
 
