@@ -1,0 +1,20 @@
+"""Sleep under a clock moved by libfaketime; Python imports this by itself where this folder is on its path.
+
+`make test-later` puts it there, for the suite and its children. From 3.11 on `time.sleep` asks for an absolute moment of
+the monotonic clock, which libfaketime 0.9.10 shifts though it is told not to: EINVAL, or a sleep without end.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+if "FAKETIME" in os.environ:
+
+    def _sleep(seconds: float, /) -> None:
+        if seconds < 0:
+            raise ValueError("sleep length must be non-negative")
+        select.select([], [], [], seconds)
+
+    time.sleep = _sleep
