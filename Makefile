@@ -13,9 +13,22 @@ BROWSER = if [ -n "$$CI" ] || $(HAS_CHROMIUM); then export DFBATCH_BROWSER=1; fi
 
 # what is measured, and what a person would look at, has the machine to itself
 ALONE := tests/bench tests/browser
-SIDE_BY_SIDE := -n 2 --dist worksteal $(ALONE:%=--ignore %)
+# a worker more than the two cores: tests wait for servers, processes and disks for half of their time
+SIDE_BY_SIDE := -n 3 --dist worksteal $(ALONE:%=--ignore %)
 
-.PHONY: demo test test-browser browser check test-full storm bench clean
+# The tests that touch time, which test-later runs again on later days. Left out: what is pure (no clock reaches it), the
+# long ones that draw kills, storms, bills or fuzz, with no other clock than those here (CI would take minutes more),
+# the real model, browsers and notebooks (other programs, whose cookies and certificates have days of their own), and
+# strace's (it may not look into a process whose clock is moved).
+LATER := tests/run tests/backends tests/ledger tests/progress tests/emulator tests/test_cli.py tests/test_retirement.py \
+	tests/test_models.py tests/test_testing.py tests/test_secrets.py tests/test_damage.py
+TIMELESS := $(addprefix tests/run/,test_kills.py test_intervals.py test_alignment.py test_sheet.py test_planning.py) \
+	$(addprefix tests/emulator/,test_kill.py test_sdk_suite.py test_malformed.py test_params.py)
+# tests/later mends what libfaketime breaks of Python; monotonic clocks and the times of files stay as they are
+FAKETIME = $(firstword $(wildcard /usr/lib/*/faketime/libfaketimeMT.so.1))
+MOVED = FAKETIME_DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1 LD_PRELOAD=$(FAKETIME) PYTHONPATH=$(CURDIR)/tests/later
+
+.PHONY: demo test test-later test-browser browser check test-full storm bench clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -27,6 +40,21 @@ demo: $(VENV)/.demo  ## label 24 news articles, by a model on this machine (BACK
 test: $(VENV)/.test browser  ## all tests, long draws at a tenth
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not full"
 	$(BROWSER) $(BIN)/python -m pytest -m "not full" $(ALONE)
+
+test-later: $(VENV)/.test  ## the tests that touch time, 100 and 400 days from now (by Debian's faketime)
+	@if [ -z "$(FAKETIME)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing faketime"; apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends faketime >/dev/null || true; fi
+	@$(MAKE) --no-print-directory later
+
+later:
+ifneq ($(wildcard /usr/lib/*/faketime/libfaketimeMT.so.1),)
+	$(MOVED) FAKETIME=+100d $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not full and not model" $(LATER) $(TIMELESS:%=--ignore %)
+	$(MOVED) FAKETIME=+400d $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not full and not model" $(LATER) $(TIMELESS:%=--ignore %)
+else
+	@echo "NO FAKETIME: tests are not run on later days. As root, make installs it; else install Debian's faketime"
+	@[ -z "$$CI" ]
+endif
 
 test-full: $(VENV)/.test browser  ## all tests, long draws whole
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)

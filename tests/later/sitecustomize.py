@@ -1,6 +1,6 @@
 """Sleep under a clock moved by libfaketime; Python imports this by itself where this folder is on its path.
 
-`make test-later` puts it there, for the suite and its children. From 3.11 on `time.sleep` asks for an absolute moment of
+`make test-later` puts it there, for the suite and its children. From Python 3.11 on `time.sleep` names a moment of
 the monotonic clock, which libfaketime 0.9.10 shifts though it is told not to: EINVAL, or a sleep without end.
 """
 
