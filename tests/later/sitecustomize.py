@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 import select
 import time
+from typing import SupportsIndex
 
 if "FAKETIME" in os.environ:
 
-    def _sleep(seconds: float, /) -> None:
-        if seconds < 0:
-            raise ValueError("sleep length must be non-negative")
-        select.select([], [], [], seconds)
+    def _sleep(seconds: float | SupportsIndex, /) -> None:
+        select.select([], [], [], float(seconds))  # refuses what is below zero, as the other does
 
     time.sleep = _sleep
