@@ -23,7 +23,7 @@ def _finite(number: str) -> float | None:
 
 
 def _integer(digits: str) -> int | float | None:
-    return int(digits) if len(digits) <= _EXACT else _finite(digits)
+    return int(digits) if len(digits.lstrip("-")) <= _EXACT else _finite(digits)
 
 
 _reader: Final = json.JSONDecoder(strict=False, parse_float=_finite, parse_int=_integer, parse_constant=_finite)

@@ -678,10 +678,10 @@ def test_a_disk_that_is_full_when_the_intent_is_to_be_written(disk: Callable[[st
 
 def test_a_full_disk_while_downloading(disk: Callable[[str], Path]) -> None:
     place = disk("size=3m")
-    with Server(engine=lambda _: "word " * 50_000) as server:
+    with Server(engine=lambda _: "word " * 40_000) as server:
         frame = pd.DataFrame({"text": list("abcdefghijklmnop")})
         with pytest.raises(DiskFull) as caught:
-            label(key_to(server.url), frame, max_tokens=64_000)
+            label(key_to(server.url), frame, model="claude-haiku-4-5", max_tokens=64_000)
         run = dfbatch.last_run()
         batch = run._ledger.batch(run._ledger.chunks(run.id)[0].id)
 

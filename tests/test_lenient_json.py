@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dfbatch.lenient_json import mended, spans
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
+    st.none() | st.booleans() | st.integers(-(10**19) + 1, 10**19 - 1) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )

@@ -83,7 +83,7 @@ def test_the_options_built_are_those_that_the_docstring_of_batch_lists() -> None
             {"prices": {"currency": "EUR", "my-model": {"input": 1, "output": 2}}},
             (
                 "prices= has 'currency': prices are in USD, whatever the currency of your bill\n"
-                'Hint: convert them first, and leave currency out: {"claude-haiku-4-5": {"input": 1.0, "output": 5.0}},'
+                'Hint: convert them first, and leave currency out: {"claude-haiku-5-5": {"input": 0.1, "output": 0.5}},'
                 " in USD per million tokens through /v1/messages"
             ),
         ),

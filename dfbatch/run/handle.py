@@ -377,17 +377,16 @@ class Run:
         return self
 
     def cancel(self) -> Run:
-        """Ask the server to stop and send nothing further; what is answered already is kept, and billed."""
+        """Ask the server to stop, and send nothing further; what is answered already is kept, and billed."""
         if not self.done:
             self._ledger.want_cancel(self.id, wanted=True)
             self._driver.drive(sending=False, canceling=True)
         return self
 
     def forget(self, *, at_server: bool = False) -> None:
-        """Remove the run from the ledger: its record, prompts and answers, but for answers that other runs draw on.
+        """Remove the run's record, prompts and answers from the ledger, but for answers that other runs draw on.
 
-        `at_server=True` deletes its ended batches at the server too, which keeps them for 29 days otherwise. Batches
-        under way are not canceled, and exported files stay.
+        `at_server=True` deletes its ended batches at the server too. Exported files stay.
         """
         if self._driver.running:
             raise RunPaused(f"run {self.id} is under way", hint="cancel it or wait for it first", run=self)
@@ -395,8 +394,5 @@ class Run:
         live.pop(self.id, None)
 
     def export(self, path: str | Path) -> Path:
-        """Write the run to one file; `dfbatch.open(path)` reads it on any machine.
-
-        It holds all answers, the template and the system prompt; of the prompts those of rows that did not succeed.
-        """
+        """Write answers, template, system prompt and prompts of failed rows to one file, for `dfbatch.open(path)`."""
         return export(self._ledger, self.record, Path(path))

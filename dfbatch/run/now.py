@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from dfbatch.backends.faults import SPEND_LIMITS
-from dfbatch.errors import Ambiguous, ApiError, DfbatchError, RateLimited
+from dfbatch.errors import Ambiguous, ApiError, DfbatchError, NotTheApi, RateLimited
 from dfbatch.ledger.files import lines, sync_folder, translated
 from dfbatch.requests import custom_ids, unmarked
 from dfbatch.run.ending import first_line
@@ -189,14 +189,14 @@ class _Asking:
                 work.say("pilot", f"waiting {pause:.3g} s to go on with the pilot: {first_line(error)}")
             return True
         if tries >= TRIES or not _passes(error):
-            self._troubled = self._troubled or _passes(error)
+            self._troubled = self._troubled or _passes(error) or _has_no_route(error)
             return False
         await work.rest(pause)
         return True
 
     def _unanswered(self, error: DfbatchError) -> bytes:
         """What stands for an answer; of a pilot, what says nothing of the request goes in a batch later."""
-        passes = isinstance(error, RateLimited) or _of_all(error) or _passes(error)
+        passes = isinstance(error, RateLimited) or _of_all(error) or _passes(error) or _has_no_route(error)
         if self._kind == PILOT_NOW and passes:
             return b'{"type":"expired"}'
         self._told += 1
@@ -207,6 +207,11 @@ def _of_all(error: DfbatchError) -> bool:
     """Whether every other request would end like this: a key that is not taken, a limit of spending."""
     limited = isinstance(error, RateLimited) and error.code in SPEND_LIMITS
     return limited or getattr(error, "status", None) in (401, 402, 403)
+
+
+def _has_no_route(error: DfbatchError) -> bool:
+    """Whether a gateway does not have `/v1/messages`: batches may go all the same."""
+    return isinstance(error, NotTheApi) or getattr(error, "status", None) in (404, 405, 501)
 
 
 def _passes(error: DfbatchError) -> bool:

@@ -95,7 +95,7 @@ def test_whoever_asks_for_how_python_writes_bytes_gets_that() -> None:
         lambda row: [{"role": "user", "content": "{}".format(row["cell"])}],
     ],
 )
-@pytest.mark.parametrize("value", [PNG, b"it's", b'a "word"', Scan()], ids=["png", "one quote", "two quotes", "object"])
+@pytest.mark.parametrize("value", [PNG, b"it's", b'a "word"', Scan()], ids=["bytes", "a quote", "quotes", "object"])
 def test_a_function_that_writes_such_a_cell_into_its_text_is_told(function: Any, value: Any) -> None:
     with pytest.raises(PromptError, match=r"column 'cell' holds .*, not text \(row 1\)"):
         compile_prompt(function, ["cell"]).render({"cell": ["fine", value]})

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 SYSTEM = "You sort what people write into drawers, and say nothing else about it. " * 300
 
-pytestmark = pytest.mark.usefixtures("haiku_4_5")
+pytestmark = [
+    pytest.mark.usefixtures("haiku_4_5"),
+    pytest.mark.filterwarnings("ignore:claude-opus-5 thinks before it answers"),
+]
 
 
 @pytest.fixture
@@ -93,7 +96,13 @@ def test_a_shared_prefix_and_equal_rows_cost_a_seventh_of_what_calls_would(rows:
         frame: Any = pl.DataFrame({"text": texts})
         backend = dfbatch.Anthropic(api_key=KEY, base_url=server.url)
         run = frame.claude.submit(
-            "{text}", backend=backend, progress=False, model="claude-sonnet-4-6", system=system, max_tokens=100
+            "{text}",
+            backend=backend,
+            progress=False,
+            model="claude-sonnet-4-6",
+            system=system,
+            max_tokens=100,
+            pilot=False,
         ).wait()
         paid = float(server.usage()["dollars"])
         one = run.cost.tokens

@@ -63,7 +63,7 @@ def test_a_run_tells_it_from_earlier_runs_of_its_model_and_says_that_it_is_a_ran
             )
     plain.ending.clear()
     other = Polars({"text": ["x"]}).claude.submit(
-        "{text}", backend=claude, progress=False, model="claude-opus-5", preflight=False
+        "{text}", backend=claude, progress=False, model="claude-opus-4-8", preflight=False
     )
     run = Polars({"text": ["x"]}).claude.submit("{text}", backend=claude, progress=False)
     told, untold = run.snapshot().ends, other.snapshot().ends

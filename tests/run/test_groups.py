@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 OPUS = "claude-opus-5"
+
+pytestmark = pytest.mark.filterwarnings("ignore:claude-opus-5 thinks before it answers")
 ASK = [
     {"role": "user", "content": [{"type": "text", "text": "{document}"}, {"type": "text", "text": "Asked: {question}"}]}
 ]

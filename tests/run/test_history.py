@@ -24,6 +24,8 @@ ASK = "Drawer of: {text}"
 
 FAR = 1.25  # a range holds in nine of ten cases (test_intervals.py), and this is one
 
+pytestmark = pytest.mark.usefixtures("haiku_4_5")
+
 
 @pytest.fixture
 def server() -> Iterator[Server]:

@@ -151,7 +151,7 @@ def after_preview(case: Case, server: Server, call: dict[str, Any]) -> dict[str,
 def around_pilot(case: Case, server: Server, call: dict[str, Any]) -> dict[str, Told]:
     """What the plan says where nothing is known; what its run says when its pilot is there, and the rest not sent."""
     plan = case.frame.claude.plan(ASK, pilot=True, **call)
-    server.house.faults.arm([f"spend_limit@create:after={1 + case.prefix}"])
+    server.house.faults.arm([f"spend_limit@create:after={int(case.prefix)}"])
     with pytest.raises(DfbatchError, match="spend limit"):
         plan.submit().wait()
     run = dfbatch.last_run()

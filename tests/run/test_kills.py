@@ -124,7 +124,7 @@ def test_a_chunk_in_doubt_keeps_no_other_row_from_its_answer(
         run._driver.pause(0.01)
 
     assert run.status == "waiting"
-    assert re.match(r"1 chunk in doubt, at most \$0\.00\d\d at stake: looked for at the server", run.message)
+    assert re.match(r"1 chunk in doubt, at most \$0\.000\d\d at stake: looked for at the server", run.message)
     assert run.partial()["answer"].tolist()[-1] == "answer to new"
     plain.advance(3600)
     assert run.result()["answer"].tolist() == [*ANSWERS, "answer to new"]

@@ -34,7 +34,10 @@ PATIENCE = 20.0
 HAIKU = Models().find("claude-haiku-4-5")
 OTHER = "import sys, dfbatch; dfbatch.open(sys.argv[1]).retry('refused', via='now').wait()"
 
-pytestmark = pytest.mark.filterwarnings("ignore::dfbatch.errors.RowsFailedWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::dfbatch.errors.RowsFailedWarning"),
+    pytest.mark.usefixtures("haiku_4_5"),
+]
 
 
 @pytest.fixture

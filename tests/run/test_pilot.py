@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Begin = Any
 MANY = [f"text {at}" for at in range(1_200)]
 
+pytestmark = pytest.mark.usefixtures("haiku_4_5")
+
 
 class Share:
     """Answers that fit the schema, but for one text in so many."""
@@ -273,3 +275,11 @@ def test_what_waits_for_a_pilot_says_how_long_that_may_be_and_what_can_be_done()
         '40 requests go ahead in a batch (pilot="batch"), and the rest waits for that: most batches end within an hour,'
         " 24 hours at most; pilot=False sends all at once"
     )
+
+
+def test_where_a_gateway_has_no_messages_route_the_pilot_goes_in_a_batch(claude: dfbatch.Anthropic) -> None:
+    frame: Any = pl.DataFrame({"text": [f"row {at}" for at in range(100)]})
+    run: dfbatch.Run = frame.claude.submit("{text}", backend=claude, progress=False, pilot=True, preflight=False).wait()
+
+    assert run.counts == {"succeeded": 100}
+    assert [(chunk.kind, chunk.requests) for chunk in run._ledger.chunks(run.id) if chunk.kind == "pilot"] != []

@@ -168,7 +168,7 @@ def test_other_chunks_go_on_while_one_is_in_doubt(site: Site, hours: Hours) -> N
     ((counts, status, message),) = seen
     assert counts == {"pending": 2, "succeeded": 1}
     assert status == "waiting"
-    assert message.startswith("1 chunk in doubt, at most $0.005")
+    assert message.startswith("1 chunk in doubt, at most $0.0005")
     assert message.endswith(" at stake: looked for at the server (10 minutes)")
     assert (run.counts, site.bills()) == ({"succeeded": 3}, [1, 1, 1])
 
@@ -278,7 +278,7 @@ def test_a_batch_in_doubt_that_somebody_deletes_stays_in_doubt(site: Site, hours
 
     assert str(caught.value) == (
         f"1 chunk of run {run.id} is in doubt: 3 requests were sent, and no answer told whether the API accepted them\n"
-        "at most $0.0078 as-if may be billed for them already; nothing is sent again by itself\n"
+        "at most $0.00078 as-if may be billed for them already; nothing is sent again by itself\n"
         f"batch {name}, which may have been it, was deleted at the server before it could tell\n"
         f"Hint: dfbatch.open({run.id!r}).wait() looks for them at the server for 10 minutes; to ask them again at"
         f" once, and perhaps pay twice: dfbatch.open({run.id!r}).resolve(pay_twice=True)"

@@ -129,7 +129,7 @@ def test_of_functions_system_schema_model_and_params_are_compared_wherever_they_
     changes: list[tuple[str, dict[str, Any]]] = [
         ("system", {"system": "Be brief."}),
         ("model", {"model": "claude-sonnet-4-6"}),
-        ("params", {"params": {"top_k": 5}}),
+        ("params", {"params": {"service_tier": "auto"}}),
         ("schema", {"schema": Literal["a", "b"]}),
         ("nothing", {}),
     ]
@@ -139,26 +139,26 @@ def test_of_functions_system_schema_model_and_params_are_compared_wherever_they_
         )
 
     assert told["system"] == "system none → 'Be brief.'"
-    assert told["model"] == "model 'claude-haiku-4-5' → 'claude-sonnet-4-6'"
-    assert told["params"] == "top_k none → 5"
+    assert told["model"] == """model 'claude-haiku-5-5' → 'claude-sonnet-4-6'; thinking '{"type":"disabled"}' → none"""
+    assert told["params"] == "service_tier none → 'auto'"
     assert told["schema"].startswith("schema none → ")
     assert told["nothing"] == ""  # it is reused
 
 
 def test_the_nearest_of_the_earlier_runs_is_named_not_the_latest(submit: Any) -> None:
     near = submit(system="Be brief.")
-    submit(system="Be long.", params={"top_k": 5}, schema=Literal["a", "b"])
+    submit(system="Be long.", params={"service_tier": "auto"}, schema=Literal["a", "b"])
     run = submit(system="Be brief!")
 
     assert run.why == f"run {near.id} on these rows is not reused: system 'Be brief.' → 'Be brief!'"
 
 
 def test_of_earlier_runs_the_one_with_most_of_the_rows_is_the_nearest(submit: Any) -> None:
-    whole = submit(["a", "b", "c", "d"], system="Old", params={"top_k": 5})
+    whole = submit(["a", "b", "c", "d"], system="Old", params={"service_tier": "auto"})
     submit(["a", "b"], system="Old")
     run = submit(["a", "b", "c", "d"], system="New")
 
-    assert run.why == f"run {whole.id} on these rows is not reused: system 'Old' → 'New'; top_k 5 → none"
+    assert run.why == f"run {whole.id} on these rows is not reused: system 'Old' → 'New'; service_tier 'auto' → none"
 
 
 def test_more_max_tokens_is_a_cause_only_for_answers_that_were_cut(submit: Any, plain: PlainServer) -> None:
