@@ -16,14 +16,16 @@ ALONE := tests/bench tests/browser
 # a worker more than the two cores: tests wait for servers, processes and disks for half of their time
 SIDE_BY_SIDE := -n 3 --dist worksteal $(ALONE:%=--ignore %)
 
-# The tests that touch time, which test-later runs again on later days. Left out: what is pure (no clock reaches it), the
-# long ones that draw kills, storms, bills or fuzz, with no other clock than those here (CI would take minutes more),
-# the real model, browsers and notebooks (other programs, whose cookies and certificates have days of their own), and
-# strace's (it may not look into a process whose clock is moved).
-LATER := tests/run tests/backends tests/ledger tests/progress tests/emulator tests/test_cli.py tests/test_retirement.py \
-	tests/test_models.py tests/test_testing.py tests/test_secrets.py tests/test_damage.py
-TIMELESS := $(addprefix tests/run/,test_kills.py test_intervals.py test_alignment.py test_sheet.py test_planning.py) \
-	$(addprefix tests/emulator/,test_kill.py test_sdk_suite.py test_malformed.py test_params.py)
+# The tests that touch time, which test-later runs again on later days: what reads a clock, here or at the emulator. Left
+# out: what is pure (no clock reaches it), the long draws of kills, storms, bills and races (the same clocks again, for
+# minutes more), and the real model, browsers and notebooks (programs with clocks of their own).
+files = $(patsubst %,tests/$(1)/test_%.py,$(2))
+LATER := tests/ledger $(addprefix tests/test_,retirement.py models.py cli.py testing.py) \
+	$(call files,run,adopt clicks ends gone history listing loop notice outlook overload polling prune search snapshot) \
+	$(call files,run,tries unheard views) $(call files,backends,anthropic batch faults local pages paying reading silence) \
+	$(call files,emulator,command control life limits messages processing schedule sdk server) \
+	$(call files,progress,bar choose log pace summary words)
+LATER_TESTS = $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not full and not model" $(LATER)
 # tests/later mends what libfaketime breaks of Python; monotonic clocks and the times of files stay as they are
 FAKETIME = $(firstword $(wildcard /usr/lib/*/faketime/libfaketimeMT.so.1))
 MOVED = FAKETIME_DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1 LD_PRELOAD=$(FAKETIME) PYTHONPATH=$(CURDIR)/tests/later
@@ -49,8 +51,8 @@ test-later: $(VENV)/.test  ## the tests that touch time, 100 and 400 days from n
 
 later:
 ifneq ($(wildcard /usr/lib/*/faketime/libfaketimeMT.so.1),)
-	$(MOVED) FAKETIME=+100d $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not full and not model" $(LATER) $(TIMELESS:%=--ignore %)
-	$(MOVED) FAKETIME=+400d $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not full and not model" $(LATER) $(TIMELESS:%=--ignore %)
+	$(MOVED) FAKETIME=+100d $(LATER_TESTS)
+	$(MOVED) FAKETIME=+400d $(LATER_TESTS)
 else
 	@echo "NO FAKETIME: tests are not run on later days. As root, make installs it; else install Debian's faketime"
 	@[ -z "$$CI" ]
