@@ -19,6 +19,7 @@ SIDE_BY_SIDE := -n 3 --dist worksteal $(ALONE:%=--ignore %)
 # The tests that touch time, which test-later runs again on later days: what reads a clock, here or at the emulator. Left
 # out: what is pure (no clock reaches it), the long draws of kills, storms, bills and races (the same clocks again, for
 # minutes more), and the real model, browsers and notebooks (programs with clocks of their own).
+# names of tests in a folder of tests
 files = $(patsubst %,tests/$(1)/test_%.py,$(2))
 LATER := tests/ledger $(addprefix tests/test_,retirement.py models.py cli.py testing.py) \
 	$(call files,run,adopt clicks ends gone history listing loop notice outlook overload polling prune search snapshot) \
@@ -30,7 +31,7 @@ LATER_TESTS = $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not full and not model
 FAKETIME = $(firstword $(wildcard /usr/lib/*/faketime/libfaketimeMT.so.1))
 MOVED = FAKETIME_DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1 LD_PRELOAD=$(FAKETIME) PYTHONPATH=$(CURDIR)/tests/later
 
-.PHONY: demo test test-later test-browser browser check test-full storm bench clean
+.PHONY: demo test test-later later test-browser browser check test-full storm bench clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
