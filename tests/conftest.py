@@ -41,12 +41,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(limits[0]))
 
 
-@pytest.fixture(autouse=True, scope="session")
-def stop_button() -> Iterator[None]:
-    """Python's handler of SIGINT, which a suite started by nohup or in the background, and its children, would lack."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Restore the stop button, before any fixture, as a suite started by nohup, and its children, lack it.
+
+    A test that runs a program within this process may have taken it, too.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

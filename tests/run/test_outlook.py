@@ -66,7 +66,7 @@ def test_the_end_of_a_run_does_not_rewrite_it(server: Server) -> None:
 
 def test_a_range_from_bytes_is_told_and_not_held_to_be_a_guess(server: Server) -> None:
     with Server(engine="sample", law="fixed:3600") as slow:
-        run = begin(slow)
+        run = begin(slow).wait(until="sent")  # an hour that passes before is none of the batch's
 
         assert run.cost.outlook is not None
         assert run.cost.error is None
