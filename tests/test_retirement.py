@@ -56,9 +56,7 @@ def on(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def day(text: str) -> None:
         calendar = Calendar(text)
-        monkeypatch.setattr("dfbatch.run.prepare.current", lambda: calendar)
-        monkeypatch.setattr("dfbatch.run.limits.current", lambda: calendar)
-        monkeypatch.setattr("dfbatch.run.planning.current", lambda: calendar)
+        monkeypatch.setattr("dfbatch.run.clock.WallClock.now", lambda _: calendar.now())
 
     return day
 
