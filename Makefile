@@ -13,9 +13,25 @@ BROWSER = if [ -n "$$CI" ] || $(HAS_CHROMIUM); then export DFBATCH_BROWSER=1; fi
 
 # what is measured, and what a person would look at, has the machine to itself
 ALONE := tests/bench tests/browser
-SIDE_BY_SIDE := -n 2 --dist worksteal $(ALONE:%=--ignore %)
+# a worker more than the two cores: tests wait for servers, processes and disks for half of their time
+SIDE_BY_SIDE := -n 3 --dist worksteal $(ALONE:%=--ignore %)
 
-.PHONY: demo test test-browser browser check test-full storm bench clean
+# The tests that touch time, which test-later runs again on later days: what reads a clock, here or at the emulator. Left
+# out: what is pure (no clock reaches it), the long draws of kills, storms, bills and races (the same clocks again, for
+# minutes more), and the real model, browsers and notebooks (programs with clocks of their own).
+# names of tests in a folder of tests
+files = $(patsubst %,tests/$(1)/test_%.py,$(2))
+LATER := tests/ledger $(addprefix tests/test_,retirement.py models.py cli.py testing.py) \
+	$(call files,run,adopt clicks ends gone history listing loop notice outlook overload polling prune search snapshot) \
+	$(call files,run,tries unheard views) $(call files,backends,anthropic batch faults local pages paying reading silence) \
+	$(call files,emulator,command control life limits messages processing schedule sdk server) \
+	$(call files,progress,bar choose log pace summary words)
+LATER_TESTS = $(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not full and not model" $(LATER)
+# tests/later mends what libfaketime breaks of Python; monotonic clocks and the times of files stay as they are
+FAKETIME = $(firstword $(wildcard /usr/lib/*/faketime/libfaketimeMT.so.1))
+MOVED = FAKETIME_DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1 LD_PRELOAD=$(FAKETIME) PYTHONPATH=$(CURDIR)/tests/later
+
+.PHONY: demo test test-later later test-browser browser check test-full storm bench clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -27,6 +43,21 @@ demo: $(VENV)/.demo  ## label 24 news articles, by a model on this machine (BACK
 test: $(VENV)/.test browser  ## all tests, long draws at a tenth
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not full"
 	$(BROWSER) $(BIN)/python -m pytest -m "not full" $(ALONE)
+
+test-later: $(VENV)/.test  ## the tests that touch time, 100 and 400 days from now (by Debian's faketime)
+	@if [ -z "$(FAKETIME)" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing faketime"; apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends faketime >/dev/null || true; fi
+	@$(MAKE) --no-print-directory later
+
+later:
+ifneq ($(wildcard /usr/lib/*/faketime/libfaketimeMT.so.1),)
+	$(MOVED) FAKETIME=+100d $(LATER_TESTS)
+	$(MOVED) FAKETIME=+400d $(LATER_TESTS)
+else
+	@echo "NO FAKETIME: tests are not run on later days. As root, make installs it; else install Debian's faketime"
+	@[ -z "$$CI" ]
+endif
 
 test-full: $(VENV)/.test browser  ## all tests, long draws whole
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)

@@ -214,7 +214,7 @@ def test_killed_again_and_again_the_last_process_brings_all_and_all_is_billed_on
     assert [case.bill() for case, _ in mine] == [PAID_ONCE] * len(mine)
 
 
-@pytest.mark.parametrize("every", [11, pytest.param(1, marks=pytest.mark.full)])
+@pytest.mark.parametrize("every", [29, pytest.param(1, marks=pytest.mark.full)])
 @pytest.mark.parametrize("start", ["mid-POST", "after accept, before the reply", "mid-download"])
 def test_killed_at_any_step_of_going_on_the_columns_and_the_bill_are_the_same(
     cells: Cells, tmp_path: Path, undisturbed: Any, start: str, every: int

@@ -52,7 +52,7 @@ def test_the_key_reaches_the_api_and_nothing_else_at_its_address() -> None:
 
 
 def test_no_file_below_the_ledger_holds_the_key(ledger_home: Path, tmp_path: Path) -> None:
-    with Server(faults=["429@create:times=1,retry_after=0", "errored:p=0.5"]) as server:
+    with Server(faults=["429@create:times=1,retry_after=0", "errored:times=1"]) as server:
         backend = Anthropic(base_url=server.url, headers={"authorization": HEADER})
         with pytest.warns(RowsFailedWarning):
             out = FRAME.claude.batch(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -25,9 +25,11 @@ GOES_ON = "run = dfbatch.last_run(); was = run.status; run.wait(timeout=60); pri
 OPENS = "import dfbatch; run = dfbatch.open('RUN'); print('new kernel:', run.status, list(run.answers()['label']))"
 
 
-def names() -> list[str]:
+def names() -> list[Any]:
     """The releases of the matrix, and the one of this environment where it is none of them."""
-    return [*kernels.RELEASES, *([] if kernels.release(kernels.OWN) in kernels.RELEASES else [kernels.OWN])]
+    first, between, last = kernels.RELEASES
+    rest = [] if kernels.release(kernels.OWN) in kernels.RELEASES else [kernels.OWN]
+    return [first, pytest.param(between, marks=pytest.mark.full), last, *rest]
 
 
 @pytest.mark.parametrize("kernel", names())

@@ -47,6 +47,7 @@ class LossyServer(PlainServer):
         self.models: dict[str, dict[str, Any]] = {}  # what is told of each; of others nothing is
         self.telling: str | int | bytes = 200  # how: a status, `reset`, or something else altogether
         self.gates["models"] = Gate()
+        self.gates["answer"] = self.gates["reply"]  # of messages; one of its own where batches go on meanwhile
         self.direct: Counter[str] = Counter()  # how often `/v1/messages` was paid for each request
         self.called: Counter[str] = Counter()
         self._ends: dict[str, datetime] = {}
@@ -174,7 +175,7 @@ def _lossy(server: LossyServer, plain: Any) -> type[BaseHTTPRequestHandler]:  # 
             server.gates["create"].pass_through()
             told, status = server.message(params)
             if not server.held or params["messages"][0]["content"] in server.held:
-                server.gates["reply"].pass_through()
+                server.gates["answer"].pass_through()
             if server.quiet:
                 server.quiet -= 1
                 self._cut("close")

@@ -143,7 +143,7 @@ def test_a_first_request_that_tells_nothing_does_not_hold_up_the_pilot(server: S
 
 
 def test_rows_asked_at_once_by_hand_go_before_the_rest_that_waits_for_them(server: Server) -> None:
-    server.house.faults.arm(["refusal@create:p=0.3"])
+    server.house.faults.arm(["refusal@create:times=5"])
     with pytest.raises(BudgetReached):
         begin(server, MANY[:100], budget=0.007, pilot=False)
     run = dfbatch.last_run()
@@ -180,7 +180,7 @@ def test_strictly_every_answer_counts_as_long_as_it_may_be(server: Server) -> No
 
 
 def test_tries_are_within_the_budget_too() -> None:
-    with Server(engine="sample", faults=["max_tokens@create:p=0.5"]) as server:
+    with Server(engine="sample", faults=["max_tokens@create:times=10"]) as server:
         with pytest.raises(BudgetReached):
             begin(server, MANY[:60], budget=0.008, max_tokens=100, preflight=False, pilot=False)
         run = dfbatch.last_run()

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 Polars: Any = pl.DataFrame  # its `claude` is unknown to type checkers
 PATIENCE = 20.0
+TICK = 0.005
 TEXTS = ["a", "b", "a", None, "c"]
 ANSWERS = ["answer to a", "answer to b", "answer to a", None, "answer to c"]
 ERROR = {"type": "errored", "error": {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}}
@@ -60,8 +61,10 @@ def stop_pressed(arrived: threading.Event | None = None) -> threading.Thread:
 
     def press() -> None:
         assert arrived is None or arrived.wait(PATIENCE)
-        while not _waits(main):
-            tick.wait(0.005)
+        for _ in range(int(PATIENCE / TICK)):
+            if _waits(main):
+                break
+            tick.wait(TICK)
         signal.pthread_kill(main, signal.SIGINT)
 
     tick = threading.Event()

@@ -161,8 +161,9 @@ def around_pilot(case: Case, server: Server, call: dict[str, Any]) -> dict[str, 
     return {"plan": Told.of(case, plan.dollars, billed(server)), "pilot": Told.of(case, forecast, billed(server))}
 
 
-@pytest.mark.parametrize("law", LAWS)
-@pytest.mark.parametrize("count", [10, pytest.param(100, marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    ("count", "law"), [(10, LAWS[1]), *(pytest.param(100, law, marks=pytest.mark.full) for law in LAWS)]
+)
 def test_nine_of_ten_intervals_hold_the_bill_and_forty_answers_make_them_narrow(
     count: int, law: str, luck: Callable[[int], None]
 ) -> None:

@@ -257,7 +257,7 @@ def test_killed_at_any_step_of_a_preview_and_of_the_run_after_it_only_calls_in_f
     assert len(wrong) <= 4 * len(cases)
 
 
-@pytest.mark.parametrize("every", [83, pytest.param(7, marks=pytest.mark.full)])
+@pytest.mark.parametrize("every", [166, pytest.param(7, marks=pytest.mark.full)])
 @pytest.mark.parametrize(
     ("end", "options"),
     [("BudgetReached", {"budget": 0.0007, "pilot": False}), ("PilotFailed", {"max_failed": 0})],

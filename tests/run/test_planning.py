@@ -214,9 +214,10 @@ def test_a_preview_is_a_history(sampled: dfbatch.Anthropic) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::dfbatch.errors.RowsFailedWarning")
-def test_with_a_history_of_forty_answers_the_range_covers_the_true_cost() -> None:
+@pytest.mark.parametrize("count", [12, pytest.param(60, marks=pytest.mark.full)])
+def test_with_a_history_of_forty_answers_the_range_covers_the_true_cost(count: int) -> None:
     covered = 0
-    for seed in range(30):
+    for seed in range(count):
         with Server(engine="sample", seed=seed, output_law="lognormal:40:1") as server:
             backend = dfbatch.Anthropic(api_key=KEY, base_url=server.url)
             frame: Any = pl.DataFrame({"text": [f"{seed} {text}" for text in texts(seed, 200)]})
@@ -228,7 +229,7 @@ def test_with_a_history_of_forty_answers_the_range_covers_the_true_cost() -> Non
             assert plan.dollars
             covered += plan.dollars.low <= server.usage()["dollars"] - before <= plan.dollars.high
 
-    assert covered >= 25
+    assert covered >= 5 / 6 * count
 
 
 def test_a_second_server_bills_what_was_planned() -> None:

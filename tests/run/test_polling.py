@@ -59,6 +59,7 @@ def looks(site: Site) -> int:
 # --------------------------------------------------------------- how often
 
 
+@pytest.mark.parametrize("site", ["plain", pytest.param("emulator", marks=pytest.mark.full)], indirect=True)
 def test_a_hundred_batches_of_one_minute_take_few_calls_in_six_hours(site: Site, hours: Hours) -> None:
     site.last(6 * HOUR)
     with hours.still():

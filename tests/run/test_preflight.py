@@ -18,6 +18,7 @@ from dfbatch.emulator import Server
 from dfbatch.errors import ApiError, NotFound, RunPaused, Unauthorized
 
 from .lossy import LossyServer
+from .plain_server import Gate
 from .sites import KEY
 
 if TYPE_CHECKING:
@@ -164,10 +165,10 @@ def test_a_server_without_the_route_is_asked_in_batches(plain: Any, claude: dfba
 def test_a_silent_server_is_waited_for_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dfbatch.run.preflight.PATIENCE", 0.2)
     with LossyServer() as server:
-        server.held = {"text 0"}
-        server.gates["reply"].close()
+        server.gates["answer"] = Gate()
+        server.gates["answer"].close()
         run = ask(server)
-        server.gates["reply"].open.set()
+        server.gates["answer"].open.set()
 
         assert run.counts == {"succeeded": 30}
         assert kinds(run) == [("", 1, "collected"), ("", 29, "collected")]

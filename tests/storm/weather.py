@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-SCHEDULES = int(os.environ.get("DFBATCH_STORM", "100"))
+SCHEDULES = int(os.environ.get("DFBATCH_STORM", "40"))
 SEED = int(os.environ.get("DFBATCH_SEED", "0"))
 PROCESSES = 60 if SCHEDULES >= 1_000 else 6  # schedules of real processes
 TEXTS = list("abcdefgh")
