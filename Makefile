@@ -21,7 +21,7 @@ SIDE_BY_SIDE := -n 3 --dist worksteal $(ALONE:%=--ignore %)
 # minutes more), and the real model, browsers and notebooks (programs with clocks of their own).
 # names of tests in a folder of tests
 files = $(patsubst %,tests/$(1)/test_%.py,$(2))
-LATER := tests/ledger $(addprefix tests/test_,retirement.py models.py cli.py testing.py) \
+LATER := tests/ledger $(addprefix tests/test_,model_rules.py models.py cli.py testing.py) \
 	$(call files,run,adopt clicks ends gone history listing loop notice outlook overload polling prune search snapshot) \
 	$(call files,run,tries unheard views) $(call files,backends,anthropic batch faults local pages paying reading silence) \
 	$(call files,emulator,command control life limits messages processing schedule sdk server) \

@@ -107,8 +107,9 @@ def priced(tokens: Array, lifetime: str, model: Model, hits: Hits, count: int, *
 
 def longest(record: RunRecord, model: Model | None) -> int:
     """The most tokens of an answer: by the schema, where it bounds them and nothing is thought before; max_tokens."""
-    always = model is not None and model.thinking is not None and "disabled" not in model.thinking
-    bound = None if always or '"thinking":' in record.spec.head else lengths.tokens(record.spec.full)
+    unasked = model is not None and model.thinks and '"thinking":' not in record.spec.head
+    asked = '"thinking":' in record.spec.head and '"thinking":{"type":"disabled"' not in record.spec.head
+    bound = None if unasked or asked else lengths.tokens(record.spec.full)
     return record.max_tokens if bound is None else min(record.max_tokens, bound)
 
 

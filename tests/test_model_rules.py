@@ -248,6 +248,23 @@ def test_a_slip_in_the_models_name_beside_a_budget_is_told_as_a_slip(server: Ser
         frame().claude.batch("{text}", model="claude-haiku-55", budget=1.0, **call(server))
 
 
+@pytest.mark.parametrize(
+    ("options", "how"),
+    [
+        ({}, "from the schema"),  # Haiku 5.5, thinking disabled
+        ({"model": "claude-opus-4-8"}, "from the schema"),  # it does not think unasked
+        ({"params": {"thinking": {"type": "adaptive"}}}, "from max_tokens"),
+        ({"model": "claude-opus-5"}, "from max_tokens"),  # it does
+    ],
+)
+def test_a_schema_bounds_answers_where_nothing_is_thought_before(
+    server: Server, options: dict[str, Any], how: str
+) -> None:
+    plan = frame().claude.plan("{text}", Literal["a", "b"], **call(server, max_tokens=4000, **options))
+
+    assert plan.tokens_out.how == how
+
+
 # ------------------------------------------------------------------ shown
 
 
