@@ -122,7 +122,7 @@ def submit(df: Any, prompt: Any, schema: Any = None, **options: Any) -> Run:
     >>> with answers(lambda params: "sport"):
     ...     run = dfbatch.submit(pd.DataFrame({"text": ["A goal!"]}), "Topic of: {text}", progress=False)
     ...     run.result()["answer"].tolist()  # doctest: +ELLIPSIS
-    run ...: 1 row, 1 request to send · $... (forecast from bytes) · dfbatch.open('...').answers()
+    run ...: 1 row, 1 request to send · at most $... (how long answers will be is not known yet) · dfbatch.open(...)
     ['sport']
     """
     return _announced(_begin(df, prompt, schema, options))

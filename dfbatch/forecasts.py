@@ -46,6 +46,7 @@ BYTES_PER_TOKEN: Final = (5.0, 2.5)
 
 
 SHOWN: Final = 160  # signs of a request that are shown
+UNKNOWN: Final = "how long answers will be is not known yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,13 @@ class Forecast:
     how: str = FROM_BYTES
 
     def __str__(self) -> str:
-        """In words, and where it is from."""
+        """In words, and where it is from: the most, where nothing is known of the answers; else nine of ten cases."""
         if self.low is None or self.high is None:
             return "cost unknown: no price for this model"
-        return f"{dollars(self.low)} to {dollars(self.high, as_if=self.as_if)} (forecast {self.how})"
+        high = dollars(self.high, as_if=self.as_if)
+        if self.how == FROM_BYTES:
+            return f"at most {high} ({UNKNOWN})"
+        return f"{dollars(self.low)} to {high} (in nine of ten cases, {self.how})"
 
 
 def forecast(model: Model | None, body_bytes: int, requests: int, max_tokens: int, *, as_if: bool = False) -> Forecast:
@@ -314,6 +318,11 @@ class Plan:
         )
         return f'<table class="{pictures.PLAIN}">{"".join(rows)}</table>'
 
+    @property
+    def answers_known(self) -> bool:
+        """Whether earlier answers tell how long these will be; else the high end of the dollars is a most."""
+        return not self.tokens_out.how.startswith("from ")
+
     def _facts(self) -> list[tuple[str, str]]:
         facts = [
             ("rows", f"{self.rows - self.skipped:,} ask something, {self.skipped:,} are skipped"),
@@ -323,9 +332,9 @@ class Plan:
         if self.to_send:
             facts += [
                 ("tokens in", _tokens(self.tokens_in)),
-                ("tokens out", _tokens(self.tokens_out)),
+                ("tokens out", _tokens(self.tokens_out, known=self.answers_known)),
             ]
-        facts.append(("dollars", _span(self.dollars, as_if=self.as_if)))
+        facts.append(("dollars", _span(self.dollars, as_if=self.as_if, known=self.answers_known)))
         if self.to_send:
             facts += [
                 ("ordinary calls", f"{dollars(self.sync, as_if=self.as_if)} for the same requests, without a batch"),
@@ -339,15 +348,19 @@ class Plan:
         return facts + [("note", note) for note in self.notes]
 
 
-def _tokens(tokens: Range) -> str:
+def _tokens(tokens: Range, *, known: bool = True) -> str:
+    if not known:
+        return f"at most {tokens.high:,.0f} ({tokens.how})"
     return f"{tokens.likely:,.0f} ({tokens.low:,.0f} to {tokens.high:,.0f}; {tokens.how})"
 
 
-def _span(amount: Range | None, *, as_if: bool) -> str:
+def _span(amount: Range | None, *, as_if: bool, known: bool) -> str:
     if amount is None:
         return "unknown: no price for this model"
     if not amount.high:
         return dollars(0.0, as_if=as_if)
+    if not known:
+        return f"at most {dollars(amount.high, as_if=as_if)} ({UNKNOWN})"
     low, high = dollars(amount.low), dollars(amount.high)
     return f"{dollars(amount.likely, as_if=as_if)} ({low} to {high} in nine of ten cases)"
 

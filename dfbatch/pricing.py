@@ -265,7 +265,7 @@ class Cost:
 
     def _told(self, usd: Any) -> str:
         if usd.how == FROM_BYTES:
-            return f"{dollars(usd.low)} to {dollars(usd.high, as_if=self.as_if)}"
+            return f"at most {dollars(usd.high, as_if=self.as_if)}"
         return f"{dollars(usd.likely, as_if=self.as_if)} ({dollars(usd.low)} to {dollars(usd.high)})"
 
     def _saved(self) -> list[tuple[str, str]]:

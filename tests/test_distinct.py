@@ -96,8 +96,9 @@ def test_the_most_that_a_forecast_names_is_every_answer_at_its_limit() -> None:
 
 
 def test_a_forecast_says_that_it_is_one() -> None:
-    assert str(forecast(HAIKU, 2_500_000, 1_000, 100)) == "$0.28 to $0.75 (forecast from bytes)"
-    assert str(Forecast(0.25, 0.75, as_if=True)) == "$0.25 to $0.75 as-if (forecast from bytes)"
+    assert str(forecast(HAIKU, 2_500_000, 1_000, 100)) == "at most $0.75 (how long answers will be is not known yet)"
+    told = Forecast(0.25, 0.75, as_if=True, how="by 40 earlier answers")
+    assert str(told) == "$0.25 to $0.75 as-if (in nine of ten cases, by 40 earlier answers)"
 
 
 def test_a_model_without_a_price_has_no_forecast_and_not_a_free_one() -> None:

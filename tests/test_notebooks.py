@@ -185,7 +185,7 @@ def check_project(notebook: Any) -> None:
     cost = shown(cells["cost"], "text/plain")
 
     assert "48 ask something" in plan
-    assert "in nine of ten cases" in plan
+    assert "at most $" in plan
     assert "4 of 48 answered already, history of 4 answers" in shown(cells["planned"], "text/plain")
     assert re.search(r"<strong>dfbatch run [0-9a-f]{8} “topics of the news”</strong>: done after", summary)
     assert "share (95 % interval)" in summary

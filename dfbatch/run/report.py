@@ -103,6 +103,8 @@ def _forecast(cost: Cost) -> str:
     """The range in which the whole run will end, in words."""
     if cost.forecast is None or cost.forecast.low == cost.forecast.high:
         return ""
+    if cost.forecast.how == pricing.FROM_BYTES:
+        return f"at most {pricing.dollars(cost.forecast.high, as_if=cost.as_if)}"
     return f"{pricing.dollars(cost.forecast.low)} to {pricing.dollars(cost.forecast.high, as_if=cost.as_if)}"
 
 

@@ -90,7 +90,7 @@ def test_submit_returns_at_the_first_accepted_chunk_and_says_what_was_begun(
     said = capsys.readouterr().out
 
     assert re.fullmatch(
-        rf"run {run.id}: 5 rows, 3 requests to send · \$0\.\d+ to \$0\.\d+ \(forecast from bytes\)"
+        rf"run {run.id}: 5 rows, 3 requests to send · at most \$0\.\d+ \(how long answers will be is not known yet\)"
         rf" · dfbatch\.open\('{run.id}'\)\.answers\(\)\n",
         said,
     )
