@@ -66,7 +66,9 @@ def test_the_brake_names_what_earlier_answers_make_likely(server: Server, call: 
     frame.claude.preview(ASK, rows=40, **call, budget=1)
     before = billed(server)
     asked = dict(server.usage()["calls"])
-    with pytest.raises(BudgetNeeded, match=r"in nine of ten cases, by 40 earlier answers.*\nHint: budget=1 is likely") as told:
+    with pytest.raises(
+        BudgetNeeded, match=r"nine of ten cases, by 40 earlier answers.*\nHint: budget=1 is likely"
+    ) as told:
         frame.claude.submit(ASK, **call)
 
     assert server.usage()["calls"] == asked

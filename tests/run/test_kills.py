@@ -260,7 +260,7 @@ def test_killed_at_any_step_of_a_preview_and_of_the_run_after_it_only_calls_in_f
 @pytest.mark.parametrize("every", [166, pytest.param(7, marks=pytest.mark.full)])
 @pytest.mark.parametrize(
     ("end", "options"),
-    [("BudgetReached", {"budget": 0.0007, "pilot": False}), ("PilotFailed", {"max_failed": 0})],
+    [("BudgetReached", {"budget": 0.00009, "pilot": False}), ("PilotFailed", {"max_failed": 0})],
 )
 def test_killed_at_any_step_the_cell_again_stops_where_it_would_have_and_pays_nothing_twice(
     cells: Cells, tmp_path: Path, every: int, end: str, options: dict[str, Any]
