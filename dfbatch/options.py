@@ -195,6 +195,8 @@ def _meant(name: str, known: Sequence[str]) -> str:
     """What an unknown name was meant to be: near misses first, whatever the case of their letters."""
     if name == "rows":
         return "rows= is of preview(): batch asks all rows of the frame; df.head(20).claude.batch(…) asks some"
+    if name in ("temperature", "top_p", "top_k"):
+        return f"Claude 4.7 and later take no {name}; for an older model, it goes into params={{{name!r}: …}}"
     names = {each.casefold(): each for each in (*known, *ARGUMENTS, *LATER)}
     near = difflib.get_close_matches(name.casefold(), names, n=1)
     return f"did you mean {names[near[0]]}=?" if near else f"a parameter of the API goes into params={{{name!r}: …}}"

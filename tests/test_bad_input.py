@@ -352,7 +352,7 @@ def test_an_unknown_option(refused: Callable[..., str]) -> None:
 def test_a_parameter_of_the_api_as_an_option(refused: Callable[..., str]) -> None:
     text = refused(OptionError, "Say {text}", temperature=0.5)
 
-    assert text.endswith("\nHint: a parameter of the API goes into params={'temperature': …}")
+    assert text.endswith("it goes into params={'temperature': …}")
 
 
 @pytest.mark.parametrize("params", [{"metadata": {"user_id": object()}}, {"tools": [len]}, {b"\xff": 1}])

@@ -174,7 +174,7 @@ def test_an_unknown_option_names_the_near_miss(given: str, meant: str) -> None:
 def test_an_option_of_the_api_goes_into_params() -> None:
     text = refusal(temperature=0)
 
-    assert text.endswith("\nHint: a parameter of the API goes into params={'temperature': …}")
+    assert text.endswith("it goes into params={'temperature': …}")
 
 
 def test_the_currency_of_one_price_is_refused_like_that_of_all() -> None:

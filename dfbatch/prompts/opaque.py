@@ -30,6 +30,11 @@ _MEDIA: Final = {  # first bytes → kind of block and media type that the API t
     b"RIFF": ("image", "image/webp"),
     b"%PDF": ("document", "application/pdf"),
 }
+_FILES: Final = {  # endings of files → the same
+    **{f".{name}": ("image", f"image/{name}") for name in ("png", "jpeg", "gif", "webp")},
+    ".jpg": ("image", "image/jpeg"),
+    ".pdf": ("document", "application/pdf"),
+}
 
 
 def found(cells: Iterable[Any]) -> tuple[int, Any] | None:
@@ -99,7 +104,7 @@ def help_for(value: Any, name: str) -> str:
             return f"{text}; an image or PDF goes in through a prompt function, as {_block('image', 'image/png', name)}"
         return f"give it through a prompt function: lambda row: [{_block(block, media, name)}, …]"
     if what == "a path":
-        return f"str(path) sends the name alone; to send the file, read it in a prompt function: {name}.read_text()"
+        return _help_for_file(PurePath(value), name)
     if what == "an open file":
         return "read it first, into a column of texts"
     if what == "a picture":
@@ -108,6 +113,13 @@ def help_for(value: Any, name: str) -> str:
             f" as {_block('image', 'image/png', 'buffer.getvalue()')}"
         )
     return f"make a column of texts of it, or use a prompt function that says what of {name} is meant"
+
+
+def _help_for_file(path: PurePath, name: str) -> str:
+    block, media = _FILES.get(path.suffix.lower(), ("", ""))
+    if media:
+        return f"give it through a prompt function: lambda row: [{_block(block, media, f'{name}.read_bytes()')}, …]"
+    return f"str(path) sends the name alone; to send the file, read it in a prompt function: {name}.read_text()"
 
 
 def _media(first: bytes) -> tuple[str, str]:

@@ -203,10 +203,14 @@ class Driver:
         own = self._own()
         sent = sum(chunk.state not in UNSENT for chunk in own)
         asked = sum(chunk.requests for chunk in own if chunk.state not in (*UNSENT, *OVER))
+        foreign = sum(chunk.requests for chunk in self._chunks() if chunk.run != self._id and chunk.state not in OVER)
+        lent = (
+            f"\nit waits for {foreign:,} more that an earlier run sent, and that may be billed too" if foreign else ""
+        )
         rest = f"; .resume() sends the other {len(own) - sent}" if sent < len(own) else ""
         return (
             f"detached from run {self._id}: {sent} of {len(own)} chunks sent, nothing further is sent\n"
-            f"{asked:,} requests are under way and may be billed; collecting goes on while this process lives\n"
+            f"{asked:,} requests are under way and may be billed; collecting goes on while this process lives{lent}\n"
             f"Hint: dfbatch.open({self._id!r}).wait() comes back{rest}; .cancel() cancels"
         )
 

@@ -103,7 +103,10 @@ class Run:
         """Short, and asks nobody: `<Run 7f3a · 4 batches · 812/1000 rows · $0.41>`."""
         if self._work.damage is not None:
             return f"<Run {self.id} · {DAMAGED} · {short(self._work.damage)}>"
-        counts = self.counts
+        try:
+            counts = self.counts
+        except DfbatchError as error:  # its ledger is closed, with the block of an emulator
+            return f"<Run {self.id} · {str(error).splitlines()[0]}>"
         good = counts.get("succeeded", 0)
         return f"<Run {self.id} · {self.status} · {good:,}/{self.record.rows:,} rows answered · {self.cost}>"
 
@@ -384,10 +387,7 @@ class Run:
         return self
 
     def forget(self, *, at_server: bool = False) -> None:
-        """Remove the run's record, prompts and answers from the ledger, but for answers that other runs draw on.
-
-        `at_server=True` deletes its ended batches at the server too. Exported files stay.
-        """
+        """Remove record, prompts and answers, but for what other runs draw on; `at_server=True`: ended batches too."""
         if self._driver.running:
             raise RunPaused(f"run {self.id} is under way", hint="cancel it or wait for it first", run=self)
         acts.forget(self._work, at_server=at_server)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from dfbatch.errors import Detached, StillRunning
+from dfbatch.errors import Detached, OptionError, StillRunning
 from dfbatch.run.driver import STEP
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def watch(
 
     Raises StillRunning after `timeout` seconds, and Detached on the stop button or a click on Detach.
     """
+    if until not in ("done", "sent"):
+        raise OptionError(f"until={until!r}", hint="one of 'done', 'sent'")
     deadline = None if timeout is None else time.monotonic() + timeout
     due = time.monotonic() + quiet
     try:

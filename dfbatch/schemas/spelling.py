@@ -103,6 +103,12 @@ class _Reader:
                 return {"type": name, "items": self.node(raw["items"], f"{at}[...]", trail), **_limits(raw, name, at)}
             case "string" | "integer" | "number" | "boolean" | "null":
                 return {"type": name, **_limits(raw, name, at)}
+        if at == "$" and not name and not self.python:
+            raise SchemaError(
+                f"this dict is read as a JSON schema, and says no type: {short(raw)} - at $",
+                hint='for columns of their own: a TypedDict or a pydantic model; as JSON schema: {"type": "object",'
+                ' "properties": {"label": {"type": "string"}}}',
+            )
         what = "items of any type" if name == "array" else f"type {name!r}" if name else "a value of any type"
         raise SchemaError(f"{what} cannot be asked for - at {at}", hint=_TYPE_HINT)
 
