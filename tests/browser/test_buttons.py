@@ -84,7 +84,7 @@ def test_detach_ends_the_cell_and_the_run_goes_on_to_its_end(
 def test_new_chunks_are_held_and_sent_when_they_are_let_go(
     opened: Callable[..., Notebook], release: Callable[[], None]
 ) -> None:
-    book = opened(blocking("hold", 60, ", pilot=True, preflight=False"), ENDS)
+    book = opened(blocking("hold", 60, ', pilot="batch", preflight=False'), ENDS)
     book.start(0)
     book.sees("do not close: 1 of 2 chunks not sent")
     button(book, "Pause new chunks").click()

@@ -148,7 +148,7 @@ answers = [{"mood": ("glad", "neutral", "angry")[at % 7 % 3], "about": f"{word} 
            for at, word in enumerate(["parcel", "invoice", "kettle"] * 50)]
 answers[17]["mood"] = "sad"
 frame = pd.DataFrame({"text": [json.dumps(answer) for answer in answers]})
-out = frame.claude.batch("{text}", Review, pilot=True, preflight=False, retries=0, name="reviews of May")"""
+out = frame.claude.batch("{text}", Review, pilot="batch", preflight=False, retries=0, name="reviews of May")"""
 
 
 def test_first_answers_show_while_the_rest_still_runs_and_the_summary_tells_labels_and_failures(
